@@ -1,0 +1,58 @@
+"""medcl turns images and a few strokes into a segmentation model, masks and a reason to trust them.
+
+Everything listed in `__all__` is public; each name loads its module on first use, so that `import medcl` is quick.
+Arrays: images `(C, Z, Y, X)`, maps `(Z, Y, X)`, spacing in mm as `(z, y, x)`; 2D images have Z = 1.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medcl.data.dataset import Dataset as Dataset
+    from medcl.data.init import init_dataset as init_dataset
+    from medcl.evaluation import evaluate as evaluate
+    from medcl.inference.model import Model as Model
+    from medcl.inference.predict import predict_files as predict
+    from medcl.phantom import make_phantom as make_phantom
+    from medcl.scribbles.check import check as check
+    from medcl.training import train as train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "init_dataset",
+    "check",
+    "make_phantom",
+    "Dataset",
+    "train",
+    "Model",
+    "predict",
+    "evaluate",
+    "__version__",
+]
+
+_HOMES = {
+    "init_dataset": "medcl.data.init:init_dataset",
+    "check": "medcl.scribbles.check:check",
+    "make_phantom": "medcl.phantom:make_phantom",
+    "Dataset": "medcl.data.dataset:Dataset",
+    "train": "medcl.training:train",
+    "Model": "medcl.inference.model:Model",
+    "predict": "medcl.inference.predict:predict_files",
+    "evaluate": "medcl.evaluation:evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'medcl' has no attribute '{name}'; public names: {', '.join(__all__)}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

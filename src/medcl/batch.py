@@ -1,0 +1,43 @@
+"""What a method sees of the data: a batch of images with their strokes as per-class weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and strokes of N samples; S is (Y, X) or (Z, Y, X).
+
+    Attributes:
+        image: (N, channels, *S) float, normalised.
+        target: (N, C, *S) float, weight of each class's annotation; all zero where nothing is annotated.
+        known: (N, C) bool, classes that the annotator looked for in the case.
+        present: (N, C) bool, classes that may exist in the image: drawn in this slice or patch, or never looked for.
+        absent: (N, C, *S) float, 1 where a class is known not to be: too far from its own strokes. Zero where
+            nothing is known, so that padding and warping with zeros is right.
+        views: How many augmented copies of each image follow one another: sample `i * views + v` is view v of image i.
+    """
+
+    image: Tensor
+    target: Tensor
+    known: Tensor
+    present: Tensor
+    absent: Tensor
+    views: int = 1
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS}
+        return replace(self, **moved)
+
+    def repeat(self, views: int) -> Batch:
+        """Return each sample `views` times in a row."""
+        tensors = {name: getattr(self, name).repeat_interleave(views, dim=0) for name in _TENSORS}
+        return replace(self, **tensors, views=self.views * views)
+
+
+_TENSORS = ("image", "target", "known", "present", "absent")
