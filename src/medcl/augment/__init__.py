@@ -1,0 +1,1 @@
+"""Batched tensor transforms that never invent labels, and the mix operations."""

@@ -1,0 +1,43 @@
+"""Networks from an image to class logits at the image's resolution; one family per file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from medcl.registry import Registry
+from medcl.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class BackboneSettings(Protocol):
+    """Settings of a family that can build its network."""
+
+    def build(self, *, in_channels: int, classes: int, ndim: int) -> nn.Module:
+        """Return the network: (N, in_channels, *S) -> logits (N, classes, *S) for any spatial size S."""
+        ...
+
+
+backbones: Registry[type[Settings]] = Registry("backbone", {"unet": "medcl.backbones.unet"})
+
+
+def build_backbone(name: str, *, in_channels: int, classes: int, ndim: int, **settings: Any) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: A registered family; see `backbones.names()`.
+        in_channels: Channels of the image.
+        classes: Number of classes, background included.
+        ndim: 2 for (N, C, Y, X) images, 3 for (N, C, Z, Y, X).
+        **settings: Settings of the family.
+
+    Returns:
+        A module that maps (N, in_channels, *S) float to logits (N, classes, *S) for any spatial size S.
+
+    Raises:
+        SettingsError: Unknown family or setting.
+    """
+    family = backbones.get(name).parse(settings, where=f"backbone '{name}'")
+    network: nn.Module = family.build(in_channels=in_channels, classes=classes, ndim=ndim)  # type: ignore[attr-defined]
+    return network

@@ -1,0 +1,5 @@
+"""MedCL: mix features within and between images, cluster them, regularise the anatomy distribution."""
+
+from medcl.methods.medcl.method import MedCL
+
+__all__ = ["MedCL"]

@@ -1,0 +1,124 @@
+"""From one nested mapping (YAML, --set, Python) to checked settings of training, method and backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medcl.backbones import backbones
+from medcl.backbones.unet import UNetSettings
+from medcl.data.plan import Plan
+from medcl.errors import SettingsError, unknown_name
+from medcl.methods import Method, methods
+from medcl.settings import Settings, TrainSettings
+
+DEFAULT_REACH = 0.2
+"""Share of the longer image side beyond which a structure of a volume is not expected from its own strokes."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Checked settings of a run.
+
+    Attributes:
+        method_name: Registered name.
+        method: The method with its settings.
+        backbone_name: Registered name.
+        backbone: Settings of the network family.
+        train: Everything else.
+    """
+
+    method_name: str
+    method: Method
+    backbone_name: str
+    backbone: Settings
+    train: TrainSettings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings in the nesting that `configure` reads."""
+        method = self.method.model_dump(mode="json", by_alias=True)  # type: ignore[attr-defined]
+        return {
+            "method": {"name": self.method_name, **method},
+            "backbone": {"name": self.backbone_name, **self.backbone.model_dump(mode="json")},
+            **self.train.model_dump(mode="json"),
+        }
+
+
+def configure(values: Mapping[str, Any]) -> RunConfig:
+    """Check a mapping of settings.
+
+    Args:
+        values: Keys of `TrainSettings`, plus `method` and `backbone`: a name, or a mapping with `name` and settings.
+
+    Raises:
+        SettingsError: Unknown name or key, or a value out of range.
+    """
+    rest = dict(values)
+    method_name, method_values = _named(rest.pop("method", None) or "medcl", "method", "medcl")
+    backbone_name, backbone_values = _named(rest.pop("backbone", None) or "unet", "backbone", "unet")
+    unknown = [key for key in rest if key not in TrainSettings.model_fields]
+    if unknown:
+        known = [*TrainSettings.model_fields, "method", "backbone"]
+        raise SettingsError(" ".join(unknown_name("setting", key, known) for key in unknown))
+    method_class = methods.get(method_name)
+    if not (isinstance(method_class, type) and issubclass(method_class, Settings)):
+        raise SettingsError(f"method '{method_name}': expected a class of settings with a step, got {method_class!r}.")
+    method = method_class.parse(method_values, where=f"method '{method_name}'")
+    backbone = backbones.get(backbone_name).parse(backbone_values, where=f"backbone '{backbone_name}'")
+    return RunConfig(method_name, method, backbone_name, backbone, TrainSettings.parse(rest))
+
+
+def resolve(config: RunConfig, plan: Plan) -> RunConfig:
+    """Fill in the settings whose default depends on the data, so that the run's record shows what was used."""
+    train = config.train
+    colour = len(plan.channels) == 3 and all(channel.normalisation == "unit" for channel in plan.channels)
+    reach = train.reach if train.reach is not None else DEFAULT_REACH if plan.size[0] > 1 else 0.0
+    chosen = train.model_copy(update={"augment": train.augment.resolved(colour=colour), "reach": reach})
+    backbone = config.backbone
+    if isinstance(backbone, UNetSettings) and backbone.strides is None and plan.ndim == 3:
+        spacing = [mm for mm in plan.spacing_mm if mm is not None]
+        strides = strides_for(spacing, plan.patch, backbone.levels)
+        backbone = backbone.model_copy(update={"strides": strides})
+    return replace(config, train=chosen, backbone=backbone)
+
+
+SMALLEST_GRID = 4
+"""No axis is halved below this many voxels of a patch."""
+
+
+def strides_for(spacing_mm: Sequence[float], patch: Sequence[int], levels: int) -> tuple[tuple[int, ...], ...]:
+    """Choose the step per axis from each level of a 3D U-Net to the next, so that voxels become cubes first.
+
+    Source: the rule of nnU-Net (Isensee et al., Nature Methods 2021): an axis is halved while its spacing is less than
+    twice the finest one and enough voxels are left.
+
+    Args:
+        spacing_mm: Spacing per axis (z, y, x).
+        patch: Patch per axis.
+        levels: Resolution levels, the finest included.
+
+    Returns:
+        At most `levels - 1` steps; fewer where the patch is small.
+    """
+    spacing, size = list(spacing_mm), list(patch)
+    strides = []
+    for _ in range(levels - 1):
+        able = [n >= 2 * SMALLEST_GRID for n in size]
+        if not any(able):
+            break
+        finest = min(mm for mm, can in zip(spacing, able, strict=True) if can)
+        step = tuple(2 if can and mm < 2 * finest else 1 for mm, can in zip(spacing, able, strict=True))
+        spacing = [mm * s for mm, s in zip(spacing, step, strict=True)]
+        size = [n // s for n, s in zip(size, step, strict=True)]
+        strides.append(step)
+    return tuple(strides) or ((1, *(2,) * (len(patch) - 1)),)
+
+
+def _named(value: object, kind: str, default: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, Mapping):
+        settings = dict(value)
+        return str(settings.pop("name", default)), settings
+    raise SettingsError(f"{kind}: expected a name, or a mapping with 'name' and settings, got {value!r}.")

@@ -1,0 +1,449 @@
+"""`train`: from a data set and settings to a run folder with a model, a log and a report."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from medcl.backbones import build_backbone
+from medcl.data.dataset import Dataset
+from medcl.data.plan import Plan, make_plan
+from medcl.data.store import Store
+from medcl.errors import RunError
+from medcl.files import check_place, read_json, write_json
+from medcl.inference.model import save_model
+from medcl.methods import Task, learns_from_labels, views_of
+from medcl.settings import BudgetSettings
+from medcl.training.checkpoint import load_checkpoint, restore
+from medcl.training.configure import RunConfig, configure, resolve
+from medcl.training.hardware import Hardware, choose_hardware, is_first_process, keep_buffers
+from medcl.training.log import RunLog
+from medcl.training.loggers import loggers_for
+from medcl.training.module import TrainingModule
+from medcl.training.pictures import Painter
+from medcl.training.report import write_run_report
+from medcl.training.sampling import Sampler, StepBatches, kinds_in_words
+from medcl.training.schedule import Clock
+from medcl.training.split import Split, choose_split
+from medcl.training.supervisor import Progress, Show, Supervisor, seed_everything
+from medcl.training.validation import clean_batches, forward_in, refresh_statistics, score, validation_cases
+
+STATISTICS_BATCHES = 16
+"""Batches over which batch normalisation is measured for the averaged weights."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a training leaves.
+
+    Attributes:
+        folder: The run folder.
+        finished: False after an interruption; `resume` goes on.
+        steps: Steps done.
+        minutes: Minutes of training.
+        scores: Last validation scores of the last weights; empty where nothing could be scored.
+        best: Best validation score seen on the way, for orientation; the model is the last one.
+        hardware: The choices of device, precision, layout, threads, with reasons.
+    """
+
+    folder: Path
+    finished: bool
+    steps: int
+    minutes: float
+    scores: dict[str, float] = field(default_factory=dict)
+    best: float | None = None
+    hardware: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.folder / "model"
+
+
+def train(
+    dataset: Dataset | Path | str,
+    out: Path | str,
+    *,
+    method: str | Mapping[str, Any] | None = None,
+    backbone: str | Mapping[str, Any] | None = None,
+    budget: str | BudgetSettings | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plan: Plan | Path | str | None = None,
+    resume: bool = False,
+    store: Path | str | None = None,
+    show: Show | None = None,
+) -> RunResult:
+    """Train a segmentation model from strokes.
+
+    Args:
+        dataset: A dataset folder, or an opened one.
+        out: The run folder.
+        method: Name, or mapping with `name` and settings; default medcl.
+        backbone: Name, or mapping with `name` and settings; default unet.
+        budget: '60m', '2h', '500steps' or settings.
+        settings: Keys of `TrainSettings`; may hold `method` and `backbone` too.
+        plan: A plan or its file; default: made from the data.
+        resume: Go on with the run in `out`, with the settings it was started with.
+        store: Folder for prepared arrays; default: `medcl-store` beside `out`, shared by runs of one parent folder.
+        show: Called with progress, in the first process only.
+
+    Returns:
+        What the run left.
+
+    Raises:
+        RunError: `out` holds a run already, or none to resume; its data or settings changed; training diverged.
+        SettingsError: A setting is unknown or out of range.
+        DataError: The data cannot be used.
+    """
+    out = Path(out)
+    show = show if show is not None and is_first_process() else (lambda progress: None)
+    values = dict(settings or {})
+    if method is not None:
+        values["method"] = method
+    if backbone is not None:
+        values["backbone"] = backbone
+    if budget is not None:
+        # str() so that a bare number meets the sentence that asks for its unit
+        chosen = budget if isinstance(budget, BudgetSettings) else BudgetSettings.from_text(str(budget))
+        values["budget"] = chosen.model_dump(exclude_none=True)
+    config = _resumed_config(out, values) if resume else configure(values)
+    if not resume and is_first_process() and (out / "run.json").exists():
+        raise RunError(
+            f"{out}: holds a run already; pass resume (--resume) to go on with it, or choose another folder."
+        )
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Path(dataset), scribbles=config.train.scribbles)
+    _check_before_work(opened, out)
+    chosen_plan = _plan(opened, config, plan, out, resume=resume)
+    config = resolve(config, chosen_plan)
+    hardware = choose_hardware(config.train)
+    prepared = Store.prepare(
+        opened,
+        chosen_plan,
+        Path(store) if store else out.parent / "medcl-store",
+        splits=("Tr", "Val"),
+        progress=lambda case, i, n: _say(show, f"preparing {case} ({i} of {n})"),
+    )
+    if resume:
+        _check_same_data(out, prepared)
+    split = choose_split(opened, prepared, config.train)
+    return _Run(out, opened, chosen_plan, prepared, split, config, hardware, show).go(resume=resume)
+
+
+def _check_before_work(dataset: Dataset, out: Path) -> None:
+    """Refuse what could be known before hours of preparing and training."""
+    check_place(out)
+    if out.resolve() == dataset.folder.resolve():
+        raise RunError(f"{out}: expected a folder for the run, got the dataset itself; choose another one.")
+    if not any(case.scribble or case.label for case in dataset.cases("Tr")):
+        raise RunError(
+            f"{dataset.folder}: expected strokes or labels in at least one case of imagesTr, got none; "
+            "put them into scribblesTr or labelsTr."
+        )
+
+
+def _reach_in_words(reach: float | None) -> tuple[str, ...]:
+    if not reach:
+        return ()
+    return (
+        f"reach {reach:g}: a class counts as absent farther from its own strokes than {reach:.0%} of the longer image "
+        "side; if structures reach farther than that, set reach=0",
+    )
+
+
+def _say(show: Show, *messages: str) -> None:
+    for message in messages:
+        show(Progress(0, 0.0, None, message=message))
+
+
+def _also_to_file(show: Show, path: Path) -> Show:
+    """Return a display that also writes each message with its time to a file, once the run folder is there."""
+
+    def both(moment: Progress) -> None:
+        if moment.message and path.parent.is_dir() and is_first_process():
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {moment.message}\n")
+        show(moment)
+
+    return both
+
+
+def _resumed_config(out: Path, values: dict[str, Any]) -> RunConfig:
+    if not (out / "run.json").exists():
+        raise RunError(f"{out}: expected a run to resume, found no run.json; start it without resume (--resume).")
+    stored = read_json(out / "run.json")["settings"]
+    wanted = configure({**stored, **values})
+    before = configure(stored)
+    if wanted.as_dict() != before.as_dict():
+        raise RunError(f"{out}: a resumed run keeps its settings; leave out the other options, or start a new run.")
+    return before
+
+
+def _check_same_data(out: Path, prepared: Store) -> None:
+    before = read_json(out / "run.json").get("prepared", prepared.path.name)  # runs of older versions do not say
+    if prepared.path.name != before:
+        raise RunError(
+            f"{out}: expected the data that the run was started with, but images, strokes, labels or dataset.json of "
+            "its training or validation cases changed since; bring them back, or start a new run."
+        )
+
+
+def _other_hardware(out: Path, hardware: Hardware) -> tuple[str, ...]:
+    """Say what a resumed run computes with instead of what it was started with."""
+    before, now = (
+        [r.partition(":")[0] for r in rs] for rs in (read_json(out / "run.json")["hardware"], hardware.reasons)
+    )
+    changes = [f"{new} (before: {old})" for old, new in zip(before, now, strict=False) if old != new]
+    if not changes:
+        return ()
+    return (f"goes on with {', '.join(changes)}: as good as an uninterrupted run, but not equal to the last bit",)
+
+
+def _plan(dataset: Dataset, config: RunConfig, plan: Plan | Path | str | None, out: Path, *, resume: bool) -> Plan:
+    if resume:
+        return Plan.load(out / "plan.json")
+    if isinstance(plan, Plan):
+        return plan
+    if plan is not None:
+        return Plan.load(Path(plan))
+    wish = config.train.plan
+    return make_plan(dataset, ndim=wish.ndim, spacing_mm=wish.spacing_mm, patch=wish.patch)
+
+
+@dataclass
+class _Run:
+    """The pieces of one run, and how they work together."""
+
+    out: Path
+    dataset: Dataset
+    plan: Plan
+    store: Store
+    split: Split
+    config: RunConfig
+    hardware: Hardware
+    show: Show
+
+    def __post_init__(self) -> None:
+        self.show = _also_to_file(self.show, self.out / "train.log")
+
+    def go(self, *, resume: bool) -> RunResult:
+        config, hardware, plan = self.config, self.hardware, self.plan
+        torch.set_num_threads(hardware.threads)
+        if hardware.accelerator == "cpu":
+            keep_buffers()
+        seed_everything(config.train.seed)
+        network = self._network()
+        task = Task(len(plan.classes), tuple(plan.groups.values()), plan.ndim)
+        self.sampler = Sampler(
+            self.store,
+            self.split.training,
+            plan,
+            batch_size=max(1, config.train.batch_size // views_of(config.method)),
+            patch=plan.patch,
+            oversample=config.train.oversample,
+            seed=config.train.seed,
+            presence=config.train.presence,
+            reach=config.train.reach or 0.0,
+            dense=config.train.dense or learns_from_labels(config.method),
+        )
+        checkpoint = self.out / "checkpoints" / "last.ckpt"
+        state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
+        step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
+        notes = _other_hardware(self.out, hardware) if resume else ()
+        if is_first_process():
+            self._write_run_file()
+        learnt = f"cases learnt: {kinds_in_words(self.sampler.kinds)}"
+        _say(self.show, *hardware.reasons, *notes, learnt, *_reach_in_words(config.train.reach), *self.split.reasons)
+        log = RunLog(self.out / "log.csv", keep_until=step if resume else None, write=is_first_process())
+        module = TrainingModule(
+            network,
+            config.method,
+            task,
+            config.train,
+            patch=plan.patch,
+            clock=Clock(config.train.budget, seconds),
+            channels_last=hardware.channels_last,
+        )
+        if state:
+            restore(module, state)
+        supervisor = Supervisor(
+            self.out,
+            log,
+            score=self._scorer(),
+            draw=self._painter(),
+            show=self.show,
+            state=state,
+            keep_best=self._keep_best,
+        )
+        if module.clock.progress(step) < 1:
+            self._fit(module, supervisor, step)
+        module.clock.stop()
+        if supervisor.interrupted:
+            message = f"stopped at step {module.done_steps}; everything is saved. Go on with --resume."
+            self.show(Progress(module.done_steps, module.clock.progress(module.done_steps), None, message=message))
+            return self._result(module, supervisor, finished=False)
+        if is_first_process():
+            self._finish(module, supervisor)
+        return self._result(module, supervisor, finished=True)
+
+    def _network(self) -> nn.Module:
+        return build_backbone(
+            self.config.backbone_name,
+            in_channels=len(self.plan.channels),
+            classes=len(self.plan.classes),
+            ndim=self.plan.ndim,
+            **self.config.backbone.model_dump(),
+        )
+
+    def _fit(self, module: TrainingModule, supervisor: Supervisor, step: int) -> None:
+        config, hardware = self.config, self.hardware
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        trainer = lightning.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            # Methods may leave parameters unused for a while: MedCL starts with strokes alone.
+            strategy="ddp_find_unused_parameters_true" if hardware.devices > 1 else "auto",
+            precision=hardware.precision,  # type: ignore[arg-type]
+            max_epochs=1,
+            min_epochs=0,
+            max_steps=-1,
+            gradient_clip_val=config.train.optim.gradient_clip or None,
+            logger=loggers_for(self.out, config.train),
+            callbacks=[supervisor],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            default_root_dir=self.out,
+        )
+        workers = config.train.workers
+        loader: DataLoader[Any] = DataLoader(
+            StepBatches(self.sampler, step, rank=trainer.global_rank),
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+        with supervisor.signals(), warnings.catch_warnings():
+            # Lightning advises more loading processes; steps are far slower than loading here.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            # The averaged weights are in eval mode on purpose; the other warning is about Lightning's own code.
+            warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
+            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+            trainer.fit(module, loader)
+
+    def _forward(self, network: nn.Module, device: torch.device) -> Any:
+        layout = torch.preserve_format
+        if self.hardware.channels_last:
+            layout = torch.channels_last if self.plan.ndim == 2 else torch.channels_last_3d
+        return forward_in(network, device, self.hardware.precision, layout)
+
+    def _refresh(self, network: nn.Module) -> Any:
+        forward = self._forward(network, next(network.parameters()).device)
+        refresh_statistics(network, forward, clean_batches(self.sampler, STATISTICS_BATCHES))
+        return forward
+
+    def _scorer(self) -> Any:
+        if not self.split.validation:
+            return None
+        by_id = {case.id: case for split in ("Tr", "Val") for case in self.dataset.cases(split)}
+        cases = validation_cases(
+            self.store,
+            self.split.validation,
+            dense=self.split.dense,
+            labels=lambda case_id: self.dataset.read_label(by_id[case_id]),
+        )
+
+        def scorer(network: nn.Module) -> dict[str, float]:
+            return score(self._refresh(network), cases, self.plan)
+
+        return scorer
+
+    def _painter(self) -> Any:
+        count = self.config.train.sample_pictures
+        if not count:
+            return None
+        painter = Painter(
+            self.out / "pictures", self.store, self.split.validation or self.split.training, self.plan, count
+        )
+
+        def draw(network: nn.Module, step: int) -> None:
+            forward = self._forward(network, next(network.parameters()).device)
+            if not self.split.validation:
+                self._refresh(network)
+            painter.draw(forward, step)
+
+        return draw
+
+    def _keep_best(self, network: nn.Module, scores: dict[str, float], step: int) -> None:
+        self._save_model(network, self.out / "best_model", scores, step)
+
+    def _save_model(self, network: nn.Module, folder: Path, scores: dict[str, float], step: int, **facts: Any) -> None:
+        save_model(
+            folder,
+            network=network,
+            backbone=self.config.backbone_name,
+            backbone_settings=self.config.backbone.model_dump(mode="json"),
+            plan=self.plan,
+            method=self.config.method_name,
+            settings=self.config.as_dict(),
+            metrics={"validation": scores, "validation_on": self.split.words},
+            history={
+                "steps": step,
+                "training_cases": len(self.split.training),
+                "learnt_from": self.sampler.kinds,
+                **facts,
+            },
+        )
+
+    def _finish(self, module: TrainingModule, supervisor: Supervisor) -> None:
+        # Lightning leaves the module on the CPU; batch normalisation is measured where the training ran.
+        network = module.final_network().to(self.hardware.device)
+        self._refresh(network)
+        minutes = module.clock.seconds / 60
+        self._save_model(network, self.out / "model", supervisor.scores, module.done_steps, minutes=round(minutes, 2))
+        write_run_report(self.out, self.dataset, self.plan, self.config, self.hardware, self.split, self.sampler.kinds)
+
+    def _write_run_file(self) -> None:
+        from medcl.evaluation.provenance import machine, versions
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.plan.save(self.out / "plan.json")
+        write_json(
+            self.out / "run.json",
+            {
+                "dataset": self.dataset.name,
+                "digest": self.dataset.digest,
+                "prepared": self.store.path.name,
+                "settings": self.config.as_dict(),
+                "hardware": list(self.hardware.reasons),
+                "training_cases": self.split.training,
+                "validation_cases": self.split.validation,
+                "validation_on": self.split.words,
+                "versions": versions(),
+                "machine": machine(),
+            },
+        )
+
+    def _result(self, module: TrainingModule, supervisor: Supervisor, *, finished: bool) -> RunResult:
+        best = supervisor.best if supervisor.best > float("-inf") else None
+        return RunResult(
+            self.out,
+            finished,
+            module.done_steps,
+            module.clock.seconds / 60,
+            supervisor.scores,
+            best,
+            self.hardware.reasons,
+        )

@@ -1,0 +1,247 @@
+"""Which images and patches make up step k: a pure function of data, seed, rank and k."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from medcl.batch import Batch
+from medcl.data.labels import UNLABELLED
+from medcl.data.plan import Plan
+from medcl.data.store import PreparedCase, Store
+from medcl.errors import RunError
+from medcl.training.reach import COARSE, beyond_reach
+
+CANVAS = 1.35
+"""Side of the canvas around a patch: room for rotation and zoom, so that corners hold image and not padding."""
+
+MOST_STROKES = 20_000
+"""Stroke positions kept per case, evenly thinned: enough to centre patches on."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One case with the positions of its strokes."""
+
+    case: PreparedCase
+    annotation: np.ndarray | None  # (Z, Y, X) class indices or UNLABELLED; None where the case has neither kind
+    drawn: np.ndarray  # (Z, C) bool, classes drawn in the slice
+    strokes: np.ndarray  # (n, 3) positions of foreground strokes, or of any stroke where there is none
+    far: np.ndarray | None  # (C, Z, y, x) bool on a coarse grid, see `medcl.training.reach`; None without a reach
+
+
+class Sampler:
+    """Draws batches of canvases from prepared cases.
+
+    Args:
+        store: Prepared cases.
+        case_ids: The cases to train on.
+        plan: Classes, dimensions and patch.
+        batch_size: Images per batch.
+        patch: Patch size, (Y, X) or (Z, Y, X); the canvas is larger, see `CANVAS`.
+        oversample: Share of patches centred near strokes.
+        seed: Seed of all draws.
+        presence: `slice`: a class that was looked for and not drawn in a slice counts as absent from it; `case`: only a
+            class that is drawn nowhere in the case counts as absent.
+        reach: A class counts as absent farther from its own strokes than this share of the longer image side; 0: never.
+        dense: Where a case has both, learn from the dense label instead of the strokes. A case with only one of the two
+            is learnt from that one.
+
+    Raises:
+        RunError: No case has any annotation.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        case_ids: list[str],
+        plan: Plan,
+        *,
+        batch_size: int,
+        patch: tuple[int, ...],
+        oversample: float,
+        seed: int,
+        presence: str = "slice",
+        reach: float = 0.0,
+        dense: bool = False,
+    ) -> None:
+        self.plan, self.batch_size, self.patch = plan, batch_size, patch
+        self.oversample, self.seed, self.presence, self.reach = oversample, seed, presence, reach
+        self.classes = len(plan.classes)
+        self.canvas = tuple(max(p, round(p * CANVAS)) for p in patch)
+        if plan.ndim == 3 and patch[0] < patch[-1] / 2:
+            self.canvas = (patch[0], *self.canvas[1:])  # thick slices: no rotation out of the plane, no room needed
+        self.sources = [self._source(store[case_id], dense) for case_id in case_ids]
+        if not any(len(source.strokes) for source in self.sources):
+            raise RunError(
+                "training cases: expected strokes or labels in at least one case, got none; "
+                "run 'medcl check' to see what each file holds."
+            )
+        if plan.ndim == 2:
+            self._places = [(i, z) for i, s in enumerate(self.sources) for z in range(s.case.image.shape[1])]
+        else:
+            self._places = [(i, 0) for i in range(len(self.sources))]
+
+    def _source(self, case: PreparedCase, dense: bool) -> _Source:
+        kinds = (case.label, case.scribble) if dense else (case.scribble, case.label)
+        annotation = next((kind for kind in kinds if kind is not None), None)
+        depth = case.image.shape[1]
+        if annotation is None:
+            return _Source(case, None, np.zeros((depth, self.classes), bool), np.zeros((0, 3), np.int64), None)
+        drawn = np.stack([(annotation == c).any(axis=(1, 2)) for c in range(self.classes)], axis=1)
+        strokes = np.argwhere(annotation > 0)
+        if not len(strokes):
+            strokes = np.argwhere(annotation != UNLABELLED)
+        far = None
+        if self.reach and annotation is case.scribble:
+            sides = [n * mm for n, mm in zip(case.image.shape[2:], case.spacing_mm[1:], strict=True)]
+            far = beyond_reach(
+                annotation,
+                case.spacing_mm,
+                self.reach * max(sides),
+                classes=self.classes,
+                annotated=case.annotated,
+                across_slices=self.plan.ndim == 3,
+            )
+        return _Source(case, annotation, drawn, strokes[:: 1 + len(strokes) // MOST_STROKES], far)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many cases are learnt from what: strokes, dense labels, nothing drawn."""
+        counts = {"strokes": 0, "dense labels": 0, "images alone": 0}
+        for source in self.sources:
+            kind = (
+                "images alone"
+                if source.annotation is None
+                else "strokes"
+                if source.annotation is source.case.scribble
+                else "dense labels"
+            )
+            counts[kind] += 1
+        return counts
+
+    def batch(self, step: int, rank: int = 0) -> Batch:
+        """Return the canvases of one step.
+
+        Args:
+            step: Number of the step.
+            rank: Number of the device.
+
+        Returns:
+            `batch_size` canvases and what is annotated in them; pixels beyond the image are 0 and unlabelled.
+        """
+        rng = np.random.default_rng([self.seed, rank, step])
+        channels = len(self.plan.channels)
+        image = np.zeros((self.batch_size, channels, *self.canvas), np.float32)
+        annotation = np.full((self.batch_size, *self.canvas), UNLABELLED, np.int64)
+        known = np.zeros((self.batch_size, self.classes), bool)
+        present = np.ones((self.batch_size, self.classes), bool)
+        absent = np.zeros((self.batch_size, self.classes, *self.canvas), np.float32)
+        for k in range(self.batch_size):
+            place, z = self._places[rng.integers(len(self._places))]
+            source = self.sources[place]
+            near = len(source.strokes) > 0 and rng.random() < self.oversample
+            corner = self._corner(source, z, near, rng)
+            self._cut(source, z, corner, image[k], annotation[k], absent[k])
+            if source.annotation is not None:
+                known[k, list(source.case.annotated)] = True
+                present[k] = self._present(source, z, corner)
+        labelled = torch.from_numpy(annotation)
+        target = torch.stack([labelled == c for c in range(self.classes)], dim=1).float()
+        return Batch(
+            torch.from_numpy(image),
+            target,
+            torch.from_numpy(known),
+            torch.from_numpy(present),
+            torch.from_numpy(absent),
+        )
+
+    def _corner(self, source: _Source, z: int, near: bool, rng: np.random.Generator) -> tuple[int, ...]:
+        """First voxel of the canvas, which may lie outside the image; near strokes, or anywhere inside."""
+        size = source.case.image.shape[1:]
+        if self.plan.ndim == 2:
+            size = size[1:]
+            strokes = source.strokes[source.strokes[:, 0] == z][:, 1:] if near else source.strokes[:0, 1:]
+        else:
+            strokes = source.strokes if near else source.strokes[:0]
+        if len(strokes):
+            jitter = [rng.integers(-(p // 5), p // 5 + 1) for p in self.patch]
+            centre = strokes[rng.integers(len(strokes))] + jitter
+        else:
+            centre = [
+                rng.integers(min(p // 2, s // 2), max(s - p // 2, s // 2) + 1)
+                for p, s in zip(self.patch, size, strict=True)
+            ]
+        return tuple(int(c) - side // 2 for c, side in zip(centre, self.canvas, strict=True))
+
+    def _cut(
+        self,
+        source: _Source,
+        z: int,
+        corner: tuple[int, ...],
+        image: np.ndarray,
+        annotation: np.ndarray,
+        absent: np.ndarray,
+    ) -> None:
+        size = source.case.image.shape[1:][-len(corner) :]
+        begin = [max(0, c) for c in corner]
+        end = [min(s, c + side) for s, c, side in zip(size, corner, self.canvas, strict=True)]
+        if any(e <= b for b, e in zip(begin, end, strict=True)):
+            return
+        inside = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
+        place = tuple(slice(b - c, e - c) for b, e, c in zip(begin, end, corner, strict=True))
+        where: Any = (z, *inside) if self.plan.ndim == 2 else inside
+        everywhere: Any = (slice(None), *place)
+        image[everywhere] = source.case.image[(slice(None), *where)]
+        if source.annotation is not None:
+            annotation[place] = source.annotation[where]
+        if source.far is not None:
+            coarse = [np.arange(b, e) // COARSE for b, e in zip(begin[-2:], end[-2:], strict=True)]
+            rows = source.far[:, z] if self.plan.ndim == 2 else source.far[:, begin[0] : end[0]]
+            absent[everywhere] = rows[..., coarse[0][:, None], coarse[1][None, :]]
+
+    def _present(self, source: _Source, z: int, corner: tuple[int, ...]) -> np.ndarray:
+        """Classes that may exist in the canvas: drawn in its slices, or not looked for in the case."""
+        rows: slice
+        if self.presence == "case":
+            rows = slice(None)
+        elif self.plan.ndim == 2:
+            rows = slice(z, z + 1)
+        else:
+            rows = slice(max(0, corner[0]), max(0, corner[0]) + self.canvas[0])
+        if not source.drawn[rows].any():
+            return np.ones(self.classes, bool)  # nobody drew here: nothing is known to be absent
+        present = np.array(source.drawn[rows].any(axis=0))
+        present[[c for c in range(self.classes) if c not in source.case.annotated]] = True
+        present[0] = True  # a slice without a stroke of background still has background
+        return present
+
+
+def kinds_in_words(kinds: dict[str, int]) -> str:
+    """Return what `Sampler.kinds` counted as '25 from strokes, 3 from images alone'."""
+    return ", ".join(f"{count} from {kind}" for kind, count in kinds.items() if count)
+
+
+class StepBatches(IterableDataset[Batch]):
+    """Batches from a first step on, in order, with any number of loading processes.
+
+    Args:
+        sampler: Draws the batches.
+        first: Number of the first step.
+        rank: Number of the device.
+    """
+
+    def __init__(self, sampler: Sampler, first: int, rank: int = 0) -> None:
+        self.sampler, self.first, self.rank = sampler, first, rank
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:  # type: ignore[override]
+        info = torch.utils.data.get_worker_info()
+        step, stride = (self.first, 1) if info is None else (self.first + info.id, info.num_workers)
+        while True:
+            yield step, self.sampler.batch(step, self.rank)
+            step += stride
