@@ -1,0 +1,379 @@
+"""The model: what training hands on and prediction needs, as a folder that carries no code.
+
+- `model.json`: what it is: backbone and settings, method, scores, versions, digest of the weights
+- `plan.json`: classes, and how images are prepared
+- `weights.safetensors`: the network's numbers
+- `card.md`: the same for a human reader
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from medcl import __version__
+from medcl.backbones import build_backbone
+from medcl.data.geometry import Geometry, Image
+from medcl.data.plan import Plan
+from medcl.errors import DataError, ModelError
+from medcl.files import atomic_folder, file_digest, read_json, write_json
+from medcl.inference.card import model_card
+from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
+from medcl.inference.segment import Prediction, check_image, segment
+from medcl.settings import Settings
+
+if TYPE_CHECKING:
+    from medcl.inference.postprocess import LargestComponent
+
+FORMAT = 1
+_INFO, _PLAN, _WEIGHTS, _CARD = "model.json", "plan.json", "weights.safetensors", "card.md"
+
+
+class ModelInfo(Settings):
+    """What `model.json` holds."""
+
+    format: int = Field(description="Version of this layout.")
+    backbone: str = Field(description="Name of the network family.")
+    backbone_settings: dict[str, Any] = Field(description="Settings of the network family.")
+    method: str = Field(description="How it was trained.")
+    settings: dict[str, Any] = Field(description="Settings of the training.")
+    metrics: dict[str, Any] = Field(description="Scores, as training or evaluation found them.")
+    history: dict[str, Any] = Field({}, description="Facts of the training: steps, minutes, seed, cases.")
+    parameters: int = Field(description="Number of trained numbers.")
+    weights_sha256: str = Field(description="Digest of weights.safetensors.")
+    created: str = Field(description="When the folder was written, UTC.")
+    versions: dict[str, str] = Field(description="Versions of medcl, torch and Python that wrote it.")
+
+
+def save_model(
+    folder: Path | str,
+    *,
+    network: nn.Module,
+    backbone: str,
+    backbone_settings: Mapping[str, Any],
+    plan: Plan,
+    method: str,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model folder; it appears whole or not at all, and replaces an older one.
+
+    Args:
+        folder: Where to write.
+        network: What `build_backbone(backbone, ...)` built for this plan, with trained weights; any device.
+        backbone: Name of the network family.
+        backbone_settings: Settings that built it; values that JSON can hold.
+        plan: How images are prepared for it.
+        method: Name of the way of learning.
+        settings: Settings of the training.
+        metrics: Scores; empty if there are none. NaN (undefined) is written as null.
+        history: Facts of the training: steps, minutes, seed, cases.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: A value that JSON cannot hold, or a place that cannot be written.
+        ModelError: A weight is NaN or infinite.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ModelError(
+                f"{folder}: weight '{name}' is NaN or infinite, the training diverged; nothing is written."
+            )
+    with atomic_folder(folder) as temporary:
+        # clones: safetensors refuses tensors that share memory
+        save_file({name: value.clone() for name, value in weights.items()}, temporary / _WEIGHTS)
+        info = ModelInfo.parse(
+            {
+                "format": FORMAT,
+                "backbone": backbone,
+                "backbone_settings": dict(backbone_settings),
+                "method": method,
+                "settings": dict(settings),
+                "metrics": dict(metrics),
+                "history": dict(history or {}),
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "weights_sha256": file_digest(temporary / _WEIGHTS),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": {"medcl": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            },
+            where="model",
+        )
+        try:
+            values = info.model_dump(mode="json")
+        except ValueError as error:  # what pydantic raises, too, when a value has no JSON form
+            raise DataError(f"{folder}: expected settings and scores that JSON can hold ({error}).") from None
+        write_json(temporary / _INFO, values)
+        plan.save(temporary / _PLAN)
+        (temporary / _CARD).write_text(model_card(values, plan), encoding="utf-8")
+    return folder
+
+
+def find_model(path: Path | str) -> Path:
+    """Return the model folder that `path` is, or that a run folder holds.
+
+    Raises:
+        ModelError: There is none.
+    """
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / _INFO).is_file():
+            return folder
+    if not path.exists():
+        raise ModelError(f"{path}: no such folder; give a model folder or the folder of a finished training run.")
+    raise ModelError(f"{path}: expected a model folder or a run with one, found no {_INFO}; has training finished?")
+
+
+def read_info(path: Path | str) -> tuple[ModelInfo, Plan, Path]:
+    """Read what a model is, without its weights.
+
+    Returns:
+        Contents of model.json, the plan and the model folder.
+
+    Raises:
+        ModelError: Not a model folder, or one of another layout.
+    """
+    folder = find_model(path)
+    try:
+        values = read_json(folder / _INFO)
+        if not isinstance(values, dict):
+            raise ModelError(f"{folder / _INFO}: expected keys and values, got {type(values).__name__}.")
+        if values.get("format") != FORMAT:
+            raise ModelError(
+                f"{folder}: expected model format {FORMAT}, got {values.get('format')!r}; use the version of medcl "
+                "that wrote it, or save it again."
+            )
+        info = ModelInfo.parse(values, where=str(folder / _INFO))
+        return info, Plan.load(folder / _PLAN), folder
+    except DataError as error:
+        raise ModelError(str(error)) from None
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a network, all of it or nothing.
+
+    Raises:
+        ModelError: Not a safetensors file, or names or shapes differ; lists which.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path}: expected a safetensors file, but it cannot be read ({reason}); copy it again."
+        ) from None
+    own = network.state_dict()
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & weights.keys()
+        if weights[name].shape != own[name].shape
+    ]
+    differs = [
+        f"{what}: {', '.join(sorted(names)[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for what, names in (
+            ("missing", list(own.keys() - weights.keys())),
+            ("not in the network", list(weights.keys() - own.keys())),
+            ("other shape", shapes),
+        )
+        if names
+    ]
+    if differs:
+        raise ModelError(f"{path}: expected the weights of this network, but they differ: {'; '.join(differs)}.")
+    network.load_state_dict(weights)
+
+
+class Model:
+    """A trained network with everything that turns an image into a mask; see `Model.load`.
+
+    Attributes:
+        info: What the model is.
+        plan: How images are prepared for it.
+        network: The module, in eval mode.
+        engine: What runs it.
+        folder: Where it was loaded from.
+    """
+
+    def __init__(self, info: ModelInfo, plan: Plan, network: nn.Module, engine: CheckedEngine, folder: Path) -> None:
+        self.info = info
+        self.plan = plan
+        self.network = network
+        self.engine = engine
+        self.folder = folder
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: DeviceName = "auto",
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
+    ) -> Self:
+        """Load a model folder, or the model of a run folder. Nothing is unpickled.
+
+        Args:
+            path: Model or run folder.
+            device: "auto", "cpu", "cuda" or "mps".
+            engine: "auto", "torch" or "openvino"; see `medcl.inference.engines.choose_engine`.
+            precision: "auto", "bf16" or "fp32".
+            threads: CPU threads; default: torch's own number.
+
+        Raises:
+            ModelError: Not a model, damaged, or weights that do not fit the network; lists what differs.
+            SettingsError: Device or engine cannot be had here.
+        """
+        info, plan, folder = read_info(path)
+        weights = folder / _WEIGHTS
+        if not weights.is_file():
+            raise ModelError(f"{weights}: the weights are missing; copy the whole model folder.")
+        network = build_backbone(
+            info.backbone,
+            in_channels=len(plan.channels),
+            classes=len(plan.classes),
+            ndim=plan.ndim,
+            **info.backbone_settings,
+        )
+        load_weights(network, weights)
+        if file_digest(weights) != info.weights_sha256:
+            raise ModelError(f"{weights}: not the file that {_INFO} describes (digest differs); copy the model again.")
+        network.eval().requires_grad_(False)
+        chosen = choose_engine(network, device=device, engine=engine, precision=precision, threads=threads)
+        return cls(info, plan, network, chosen, folder)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index; 0 is background."""
+        return self.plan.classes
+
+    @property
+    def trained_with_flips(self) -> bool:
+        """Whether training drew mirror images (setting `augment.flip`)."""
+        augment = self.info.settings.get("augment")
+        return bool(isinstance(augment, Mapping) and augment.get("flip"))
+
+    @property
+    def engine_reason(self) -> str:
+        """Which engine runs and why; grows by the measured agreement after the first prediction."""
+        return f"{self.engine.name} ({self.engine.reason})"
+
+    def predict(
+        self,
+        source: np.ndarray | Image | Path | str | Sequence[Path | str],
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        flips: bool | None = None,
+        largest_component: LargestComponent | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        batch_size: int | None = None,
+        overlap: float = 0.5,
+        series: str | None = None,
+    ) -> Prediction:
+        """Segment one image; the result lies voxel for voxel on it.
+
+        Args:
+            source: A file, a DICOM folder or zip, files of one channel each, an `Image`, or an array: (C, Z, Y, X), or
+                (Z, Y, X) or (Y, X) for a model of one channel. nibabel's `dataobj` is (X, Y, Z): pass its transpose.
+            spacing_mm: Spacing of an array in mm, in the order of its axes without channels: (z, y, x) or (y, x).
+                Needed for arrays, refused for everything else.
+            flips: Average over in-plane mirror images, four times the work. Default: where training drew them too; a
+                network that never saw mirrored bodies does worse on them.
+            largest_component: Keep the largest piece of each "class" or "group"; None keeps all.
+            probabilities: Also return class probabilities (C, Z, Y, X).
+            uncertainty: Also return the normalised entropy (Z, Y, X).
+            batch_size: Slices or windows at a time; fewer need less memory.
+            overlap: Overlap of sliding windows, where the image is larger than one.
+            series: Series UID of a DICOM source that holds several.
+
+        Returns:
+            Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
+
+        Raises:
+            DataError: The source cannot be read or does not fit the model; never guessed around.
+        """
+        from medcl.data.prepare import prepare_image
+
+        image, name = self._read(source, spacing_mm, series)
+        check_image(image, self.plan, name)
+        prepared = prepare_image(image, self.plan)
+        del image
+        return segment(
+            self.engine,
+            self.plan,
+            prepared,
+            flips=self.trained_with_flips if flips is None else flips,
+            largest_component=largest_component,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            batch_size=batch_size,
+            overlap=overlap,
+        )
+
+    def _read(
+        self,
+        source: np.ndarray | Image | Path | str | Sequence[Path | str],
+        spacing_mm: Sequence[float] | None,
+        series: str | None,
+    ) -> tuple[Image, str]:
+        from medcl.data.io import read_image
+
+        if isinstance(source, np.ndarray):
+            if series is not None:
+                raise DataError("series= picks one of several DICOM series, but the source is an array; leave it out.")
+            return array_to_image(source, spacing_mm, channels=len(self.plan.channels)), "array"
+        if spacing_mm is not None:
+            raise DataError("spacing_mm goes with arrays only; files and images carry their own spacing.")
+        if isinstance(source, Image):
+            return source, "image"
+        name = str(source) if isinstance(source, str | Path) else ", ".join(str(path) for path in source)
+        return read_image(source, series=series), name
+
+
+def array_to_image(array: np.ndarray, spacing_mm: Sequence[float] | None, *, channels: int) -> Image:
+    """Give a plain array its place: (C, Z, Y, X), or (Z, Y, X) or (Y, X) where one channel is expected.
+
+    Args:
+        array: The voxels.
+        spacing_mm: (z, y, x), or (y, x) for (Y, X).
+        channels: Channels that the model reads.
+
+    Raises:
+        DataError: The axes are ambiguous, or the spacing is missing or not positive.
+    """
+    if array.ndim not in (2, 3, 4):
+        raise DataError(f"expected an array (C, Z, Y, X), (Z, Y, X) or (Y, X), got {array.ndim} axes.")
+    if array.ndim < 4 and channels != 1:
+        raise DataError(
+            f"expected an array (C, Z, Y, X) with C = {channels}, got shape {array.shape}: which axis holds the "
+            "channels is not clear; for a 2D image use (C, 1, Y, X)."
+        )
+    axes = "(y, x)" if array.ndim == 2 else "(z, y, x)"
+    if spacing_mm is None:
+        raise DataError(f"expected spacing_mm {axes} with an array; without it the size of a voxel would be guessed.")
+    spacing = tuple(float(value) for value in spacing_mm)
+    if len(spacing) != min(array.ndim, 3) or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+        raise DataError(f"expected spacing_mm {axes} of positive numbers for an array {array.shape}, got {spacing}.")
+    flat = array.ndim == 2
+    volume = array[None, None] if flat else array[None] if array.ndim == 3 else array
+    z, y, x = (1.0, *spacing) if flat else spacing
+    _, depth, rows, columns = volume.shape
+    geometry = Geometry(size=(depth, rows, columns), spacing_mm=(z, y, x), file_ndim=2 if flat else 3)
+    return Image(volume, geometry)

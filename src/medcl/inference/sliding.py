@@ -1,0 +1,242 @@
+"""From a prepared image to class probabilities on the plan's grid, slab by slab, so that memory does not grow with z.
+
+2D plans: whole slices in batches, or overlapping windows where a slice is larger than `LARGEST_SLICE`.
+3D plans: overlapping windows of the plan's patch. Overlaps are averaged with a Gaussian weight that falls towards the
+window's edge, as in nnU-Net (Isensee et al., Nature Methods 2021): standard deviation one eighth of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medcl.data.plan import Plan
+from medcl.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Network = Callable[[Tensor], Tensor]
+"""Maps images (N, C, *S) float32 to logits (N, classes, *S): a module in eval mode or an engine."""
+
+LARGEST_SLICE = 640 * 640
+"""Slices up to this many pixels go through a 2D network in one piece; larger ones in windows."""
+
+SLICE_WINDOW = 512
+"""Side of the windows in slices that are too large."""
+
+_ALIGN = 32
+_EDGE_WEIGHT = 1e-3  # keeps the division stable where only the edge of one window reaches
+
+
+def predict_slabs(
+    network: Network,
+    array: NDArray[np.float32],
+    plan: Plan,
+    *,
+    flips: bool = True,
+    batch_size: int | None = None,
+    overlap: float = 0.5,
+) -> Iterator[Tensor]:
+    """Yield class probabilities of successive slabs of a prepared image.
+
+    Args:
+        network: See `Network`. Modules must be in eval mode.
+        array: Prepared image (C, Z, Y, X), float32; may be memory-mapped.
+        plan: Says whether the network sees slices or volumes, its patch and its classes.
+        flips: Average over the in-plane mirror images (4 views), the ones that training draws too.
+        batch_size: Slices or windows per call of the network; default 4 in 2D, 1 in 3D.
+        overlap: Share of a window that the next one repeats, in [0, 0.9].
+
+    Yields:
+        (classes, n, Y, X) float32 on the network's device, in order of z; together exactly Z slices.
+
+    Raises:
+        DataError: The array has another number of channels than the plan, or no voxels.
+        SettingsError: `overlap` or `batch_size` is out of range.
+    """
+    if array.ndim != 4 or array.shape[0] != len(plan.channels) or min(array.shape) < 1:
+        names = ", ".join(channel.name for channel in plan.channels)
+        raise DataError(
+            f"expected a prepared image (C, Z, Y, X) of {len(plan.channels)} channel(s) ({names}), got {array.shape}."
+        )
+    if not 0 <= overlap <= 0.9:
+        raise SettingsError(f"overlap: expected a share between 0 and 0.9, got {overlap}.")
+    if batch_size is not None and batch_size < 1:
+        raise SettingsError(f"batch_size: expected at least 1, got {batch_size}.")
+    device = _device_of(network)
+    mean_of_views = partial(_mean_over_views, network, classes=len(plan.classes), flips=flips)
+    if plan.ndim == 2:
+        yield from _slices(mean_of_views, array, plan, batch_size or 4, overlap, device)
+    else:
+        yield from _volume(mean_of_views, array, plan, batch_size or 1, overlap, device)
+
+
+def gaussian_window(size: int) -> NDArray[np.float32]:
+    """Return the weight of each position of a window along one axis, shape (size,), largest 1 in the middle."""
+    centre = (size - 1) / 2
+    weight = np.exp(-0.5 * ((np.arange(size) - centre) / max(size / 8, 1e-6)) ** 2)
+    return np.maximum(weight / weight.max(), _EDGE_WEIGHT).astype(np.float32)
+
+
+def window_starts(size: int, window: int, overlap: float) -> list[int]:
+    """Return where windows start along an axis so that they cover it evenly and none leaves it.
+
+    Args:
+        size: Length of the axis.
+        window: Length of a window, at most `size`.
+        overlap: Least share of a window that the next one repeats.
+    """
+    if window >= size:
+        return [0]
+    step = max(1, int(window * (1 - overlap)))
+    count = -(-(size - window) // step) + 1
+    return [round(index * (size - window) / (count - 1)) for index in range(count)]
+
+
+def _slices(
+    predict: Network, array: NDArray[np.float32], plan: Plan, batch_size: int, overlap: float, device: torch.device
+) -> Iterator[Tensor]:
+    size = array.shape[2:]
+    padded = _aligned(size, plan.patch)
+    if padded[0] * padded[1] > LARGEST_SLICE:
+        window = tuple(min(SLICE_WINDOW, length) for length in padded)
+        for z in range(array.shape[1]):
+            image = _padded(_tensor(array[:, z], device), padded)
+            blend = _Blend(len(plan.classes), padded, window, overlap, device)
+            blend.add_all(predict, image, batch_size)
+            yield blend.mean()[:, None, : size[0], : size[1]]
+        return
+    for first in range(0, array.shape[1], batch_size):
+        batch = _tensor(array[:, first : first + batch_size], device).transpose(0, 1)
+        probabilities = predict(_padded(batch, padded).contiguous())
+        yield probabilities.transpose(0, 1)[..., : size[0], : size[1]]
+
+
+def _volume(
+    predict: Network, array: NDArray[np.float32], plan: Plan, batch_size: int, overlap: float, device: torch.device
+) -> Iterator[Tensor]:
+    """Blend windows of one z position after the other; what no later window reaches is final and leaves."""
+    depth, *plane = array.shape[1:]
+    padded = _aligned(array.shape[1:], plan.patch)
+    window = tuple(min(p, length) for p, length in zip(plan.patch, padded, strict=True))
+    starts = window_starts(padded[0], window[0], overlap)
+    weight = torch.from_numpy(gaussian_window(window[0])).to(device)
+    total = torch.zeros(padded[0], device=device)
+    for start in starts:
+        total[start : start + window[0]] += weight
+    rolling = torch.zeros((len(plan.classes), window[0], *plane), device=device)
+    for start, following in zip(starts, [*starts[1:], padded[0]], strict=True):
+        chunk = _tensor(array[:, start : start + window[0]], device)
+        blend = _Blend(len(plan.classes), (window[0], *padded[1:]), window, overlap, device)
+        blend.add_all(predict, _padded(chunk, (window[0], *padded[1:])), batch_size)
+        rolling += blend.mean()[..., : plane[0], : plane[1]] * weight[:, None, None]
+        final = min(following, depth) - start
+        if final > 0:
+            yield rolling[:, :final] / total[start : start + final, None, None]
+        done = following - start
+        rolling = torch.cat((rolling[:, done:], torch.zeros_like(rolling[:, :done])), dim=1)
+
+
+class _Blend:
+    """Weighted mean over windows; weights are products over axes, so is their sum, and no map of it is kept.
+
+    A 3D block is one window deep, so its z weight is 1 here and applied by the caller.
+    """
+
+    def __init__(
+        self, classes: int, size: Sequence[int], window: Sequence[int], overlap: float, device: torch.device
+    ) -> None:
+        self.window = tuple(window)
+        self.starts = [window_starts(s, w, overlap) for s, w in zip(size, window, strict=True)]
+        in_plane = len(size) - 2
+        profiles = [gaussian_window(w) if axis >= in_plane else np.ones(w, np.float32) for axis, w in enumerate(window)]
+        self.sum = torch.zeros((classes, *size), device=device)
+        self.profiles = [_along(torch.from_numpy(p).to(device), axis, len(size)) for axis, p in enumerate(profiles)]
+        self.totals = []
+        for axis, (length, starts, profile) in enumerate(zip(size, self.starts, profiles, strict=True)):
+            total = np.zeros(length, np.float32)
+            for start in starts:
+                total[start : start + len(profile)] += profile
+            self.totals.append(_along(torch.from_numpy(total).to(device), axis, len(size)))
+
+    def add_all(self, predict: Network, image: Tensor, batch_size: int) -> None:
+        """Add the predictions of all windows of an image (C, *size)."""
+        corners = list(product(*self.starts))
+        for first in range(0, len(corners), batch_size):
+            places = [
+                tuple(slice(c, c + w) for c, w in zip(corner, self.window, strict=True))
+                for corner in corners[first : first + batch_size]
+            ]
+            batch = torch.stack([image[(slice(None), *place)] for place in places])
+            for place, probabilities in zip(places, predict(batch), strict=True):
+                for profile in self.profiles:
+                    probabilities = probabilities * profile
+                self.sum[(slice(None), *place)] += probabilities
+
+    def mean(self) -> Tensor:
+        """Return the weighted mean (classes, *size)."""
+        for total in self.totals:
+            self.sum /= total
+        return self.sum
+
+
+def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
+    return values.reshape([-1 if a == axis else 1 for a in range(ndim)])
+
+
+def _mean_over_views(network: Network, batch: Tensor, *, classes: int, flips: bool) -> Tensor:
+    """Return probabilities (N, classes, *S), averaged over the in-plane mirror images where `flips`."""
+    views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)] if flips else [()]
+    total: Tensor | None = None
+    with torch.no_grad():
+        for axes in views:
+            logits = network(batch.flip(axes) if axes else batch)
+            if logits.shape != (batch.shape[0], classes, *batch.shape[2:]):
+                raise SettingsError(
+                    f"the network returned {tuple(logits.shape)} for an input of {tuple(batch.shape)}; expected "
+                    f"{classes} class channels at the same size."
+                )
+            # a plain function may answer on another device than it was asked on
+            probabilities = torch.softmax(logits.float().to(batch.device), dim=1)
+            if axes:
+                probabilities = probabilities.flip(axes)
+            total = probabilities if total is None else total.add_(probabilities)
+    assert total is not None
+    return total.div_(len(views)) if len(views) > 1 else total
+
+
+def _aligned(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
+    """Round sizes up to what the network halves without rest: the powers of two in the training patch, at most 32.
+
+    Aligned sizes are few, so that an engine which compiles per size compiles seldom.
+    """
+    multiples = [min(_ALIGN, length & -length) for length in patch]
+    return tuple(-(-length // multiple) * multiple for length, multiple in zip(size, multiples, strict=True))
+
+
+def _padded(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Append zeros (the mean of normalised images) at the end of the last axes up to `size`."""
+    missing = [target - length for length, target in zip(image.shape[-len(size) :], size, strict=True)]
+    if not any(missing):
+        return image
+    return functional.pad(image, [p for m in reversed(missing) for p in (0, m)])
+
+
+def _tensor(part: np.ndarray, device: torch.device) -> Tensor:
+    """Copy a small part of the image: it may be a read-only map of a file, or float16."""
+    return torch.from_numpy(np.array(part, dtype=np.float32)).to(device)
+
+
+def _device_of(network: Network) -> torch.device:
+    if isinstance(network, nn.Module):
+        parameter = next(network.parameters(), None)
+        return parameter.device if parameter is not None else torch.device("cpu")
+    return torch.device(getattr(network, "device", "cpu"))
