@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from medcl.backbones import build_backbone
+from medcl.cli import app
+from medcl.data.plan import Plan
+from medcl.inference.model import save_model
+
+UNET = {"base": 2, "levels": 2}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    plan = Plan.parse(
+        {
+            "dataset": "made up",
+            "classes": ("background", "an [odd] name"),
+            "groups": {},
+            "channels": [{"name": "MR", "normalisation": "zscore"}],
+            "ndim": 2,
+            "spacing_mm": (None, 1.0, 1.0),
+            "size": (1, 16, 16),
+            "patch": (16, 16),
+            "orientation": "as-stored",
+            "fingerprint": "",
+        }
+    )
+    torch.manual_seed(0)
+    network = build_backbone("unet", in_channels=1, classes=2, ndim=2, **UNET)
+    facts = {"backbone": "unet", "backbone_settings": UNET, "method": "m", "settings": {}, "metrics": {}}
+    return save_model(tmp_path / "model", network=network, plan=plan, **facts)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        array = rng.normal(size=(12, 14, 3)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([0.9, 0.9, 5, 1])), tmp_path / "images" / f"{name}_0000.nii.gz")
+    return tmp_path / "images"
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments), "--engine", "torch", "--device", "cpu"])
+
+
+def test_masks_are_written_and_the_engine_is_named(model, images, tmp_path):
+    result = run(model, images, "--out", tmp_path / "out", "--uncertainty", "--largest-component", "class")
+    assert result.exit_code == 0, result.output
+    assert "engine: torch" in result.stdout
+    assert "written: 3 case(s)" in result.stdout
+    for name in "abc":
+        for folder in ("out", "out/uncertainty"):
+            written = nibabel.load(tmp_path / folder / f"{name}.nii.gz")
+            source = nibabel.load(images / f"{name}_0000.nii.gz")
+            assert written.shape == source.shape
+            assert np.array_equal(written.affine, source.affine)
+
+
+def test_a_broken_file_is_reported_and_the_exit_code_says_so(model, images, tmp_path):
+    (images / "b_0000.nii.gz").write_bytes(b"not an image")
+    result = run(model, images, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "1 failed" in result.stdout
+    assert "b_0000.nii.gz" in "".join(result.stdout.split())
+    assert (tmp_path / "out/a.nii.gz").is_file()
+    assert (tmp_path / "out/c.nii.gz").is_file()
+    report = json.loads((tmp_path / "out/prediction.json").read_text())
+    assert [failed["case"] for failed in report["failed"]] == ["b"]
+
+
+def test_errors_are_one_line(model, images, tmp_path):
+    for arguments, message in (
+        ((model, tmp_path / "nowhere", "--out", tmp_path / "out"), "no such file or folder"),
+        ((images, images, "--out", tmp_path / "out"), "expected a model folder"),
+        ((model, images, "--out", images), "holds the input"),
+        ((model, images, "--out", tmp_path / "out", "--largest-component", "group"), "found none"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert "Traceback" not in result.output

@@ -1,0 +1,110 @@
+"""Tiny batches and networks that every method can be tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medcl.batch import Batch
+from medcl.methods import Losses, Method, Network, Task, methods, modules_of, views_of
+
+SMALL: dict[str, dict[str, Any]] = {"medcl": {"code_grid": 4, "code_width": 8, "code_dim": 4}}
+"""Settings that make a method quick; methods that are not named here run as they are."""
+
+
+class TinyNet(nn.Module):
+    """Two convolutions: a network whose classes can be permuted by permuting its last weights."""
+
+    def __init__(self, classes: int, ndim: int, channels: int = 1) -> None:
+        super().__init__()
+        conv = nn.Conv2d if ndim == 2 else nn.Conv3d
+        self.features = nn.Sequential(conv(channels, 6, 3, padding=1), nn.LeakyReLU(0.1))
+        self.head = conv(6, classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.features(image))
+
+    def permute(self, order: Tensor) -> None:
+        """Let output class k be what class order[k] was."""
+        with torch.no_grad():
+            self.head.weight.copy_(self.head.weight[order].clone())
+            self.head.bias.copy_(self.head.bias[order].clone())
+
+
+@dataclass
+class Trial:
+    """A method with everything it needs for a step."""
+
+    method: Method
+    network: nn.Module
+    extra: nn.Module | None
+    task: Task
+
+    def step(self, batch: Batch, *, seed: int = 0, progress: float = 1.0) -> Losses:
+        """Take one step's losses, with a fresh generator."""
+        return self.method.step(batch, self.handle(seed, progress))
+
+    def handle(self, seed: int = 0, progress: float = 1.0) -> Network:
+        return Network(
+            forward=self.network,
+            task=self.task,
+            extra=self.extra,
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+            teacher=lambda image: self.network(image).detach(),
+        )
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        found = {f"network.{name}": p for name, p in self.network.named_parameters()}
+        if self.extra is not None:
+            found |= {f"extra.{name}": p for name, p in self.extra.named_parameters()}
+        return found
+
+
+def make_trial(
+    name: str, *, classes: int = 3, groups: tuple[tuple[int, ...], ...] = (), ndim: int = 2, **settings: Any
+) -> Trial:
+    """Build a method, its own modules and a tiny network, always with the same weights."""
+    method = methods.get(name).parse({**SMALL.get(name, {}), **settings})  # type: ignore[attr-defined]
+    task = Task(classes=classes, groups=groups, ndim=ndim)
+    torch.manual_seed(0)
+    extra = modules_of(method, task)
+    return Trial(method, TinyNet(classes, ndim), extra, task)
+
+
+def make_batch(
+    images: int, size: tuple[int, ...], *, classes: int = 3, views: int = 1, seed: int = 0, drawn: float = 0.3
+) -> Batch:
+    """Images whose grey values tell the class, a share of the pixels drawn, one class missing from each other image."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (images, *size), generator=generator)
+    labels[::2][labels[::2] == classes - 1] = 0
+    image = labels[:, None] / (classes - 1) * 2 - 1 + 0.1 * torch.randn(images, 1, *size, generator=generator)
+    stroke = torch.rand(images, *size, generator=generator) < drawn
+    target = torch.stack([(labels == c) & stroke for c in range(classes)], dim=1).float()
+    present = torch.stack([(labels == c).flatten(1).any(dim=1) for c in range(classes)], dim=1)
+    absent = (torch.rand(images, classes, *size, generator=generator) > 0.8).float()
+    absent[:, 0] = 0
+    absent = absent * (target.sum(dim=1, keepdim=True) == 0)
+    batch = Batch(image, target, torch.ones_like(present), present, absent)
+    return batch.repeat(views) if views > 1 else batch
+
+
+def batch_for(trial: Trial, images: int, size: tuple[int, ...], **options: Any) -> Batch:
+    """A batch with as many views as the method wants."""
+    return make_batch(images, size, classes=trial.task.classes, views=views_of(trial.method), **options)
+
+
+@pytest.fixture(name="make_trial")
+def _make_trial() -> Callable[..., Trial]:
+    return make_trial
+
+
+@pytest.fixture(name="batch_for")
+def _batch_for() -> Callable[..., Batch]:
+    return batch_for
