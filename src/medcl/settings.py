@@ -6,7 +6,7 @@ Every group is a frozen pydantic model; an unknown key or a value out of range i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -180,6 +180,19 @@ class TrainSettings(Settings):
     )
     validation_cases: int | None = Field(
         None, ge=1, description="How many validation cases to score during training; default: all, at most 20."
+    )
+    cases: (
+        Annotated[int, Field(ge=1)]
+        | Annotated[float, Field(gt=0, le=1)]
+        | Annotated[tuple[str, ...], Field(min_length=1)]
+        | None
+    ) = Field(
+        None,
+        description="Training cases that keep their strokes and labels: a number, a share below 1 or names; a number "
+        "is drawn with the seed, and a smaller one is part of a larger one. Default: all.",
+    )
+    unannotated: bool = Field(
+        True, description="Whether images of cases without strokes or labels take part in training, as images alone."
     )
     holdout: float | None = Field(
         None,

@@ -254,6 +254,7 @@ class _Run:
             presence=config.train.presence,
             reach=config.train.reach or 0.0,
             dense=config.train.dense or learns_from_labels(config.method),
+            annotated=self.split.annotated,
         )
         checkpoint = self.out / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
@@ -429,6 +430,7 @@ class _Run:
                 "settings": self.config.as_dict(),
                 "hardware": list(self.hardware.reasons),
                 "training_cases": self.split.training,
+                "annotated_cases": self.split.annotated,
                 "validation_cases": self.split.validation,
                 "validation_on": self.split.words,
                 "versions": versions(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Sampler:
         reach: A class counts as absent farther from its own strokes than this share of the longer image side; 0: never.
         dense: Where a case has both, learn from the dense label instead of the strokes. A case with only one of the two
             is learnt from that one.
+        annotated: Cases whose strokes or labels are used; the others are images alone. None: all.
 
     Raises:
         RunError: No case has any annotation.
@@ -69,6 +70,7 @@ class Sampler:
         presence: str = "slice",
         reach: float = 0.0,
         dense: bool = False,
+        annotated: Collection[str] | None = None,
     ) -> None:
         self.plan, self.batch_size, self.patch = plan, batch_size, patch
         self.oversample, self.seed, self.presence, self.reach = oversample, seed, presence, reach
@@ -76,7 +78,9 @@ class Sampler:
         self.canvas = tuple(max(p, round(p * CANVAS)) for p in patch)
         if plan.ndim == 3 and patch[0] < patch[-1] / 2:
             self.canvas = (patch[0], *self.canvas[1:])  # thick slices: no rotation out of the plane, no room needed
-        self.sources = [self._source(store[case_id], dense) for case_id in case_ids]
+        self.sources = [
+            self._source(store[case_id], dense, used=annotated is None or case_id in annotated) for case_id in case_ids
+        ]
         if not any(len(source.strokes) for source in self.sources):
             raise RunError(
                 "training cases: expected strokes or labels in at least one case, got none; "
@@ -87,9 +91,9 @@ class Sampler:
         else:
             self._places = [(i, 0) for i in range(len(self.sources))]
 
-    def _source(self, case: PreparedCase, dense: bool) -> _Source:
+    def _source(self, case: PreparedCase, dense: bool, *, used: bool) -> _Source:
         kinds = (case.label, case.scribble) if dense else (case.scribble, case.label)
-        annotation = next((kind for kind in kinds if kind is not None), None)
+        annotation = next((kind for kind in kinds if kind is not None and used), None)
         depth = case.image.shape[1]
         if annotation is None:
             return _Source(case, None, np.zeros((depth, self.classes), bool), np.zeros((0, 3), np.int64), None)
