@@ -58,7 +58,12 @@ def plan() -> Callable[..., Plan]:
 def saved(tmp_path: Path) -> Callable[..., Path]:
     """Return a maker of model folders: saved(backbone, backbone_settings, **plan fields)."""
 
-    def make(backbone: str = "bright", settings: dict[str, Any] | None = None, **changes: Any) -> Path:
+    def make(
+        backbone: str = "bright",
+        settings: dict[str, Any] | None = None,
+        one_piece: tuple[tuple[int, ...], ...] = (),
+        **changes: Any,
+    ) -> Path:
         plan = _plan(**changes)
         torch.manual_seed(0)
         network = build_backbone(
@@ -78,6 +83,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
             settings={"seed": 0},
             metrics={"dice": {"a": 0.875}},
             history={"steps": 7},
+            one_piece=one_piece,
         )
 
     return make

@@ -215,6 +215,22 @@ def test_the_largest_component_is_kept_on_request(bright, box):
         assert model.predict(array, spacing_mm=(1, 1, 1), largest_component=mode).mask[0, 0, 0] == 0
 
 
+def test_what_training_found_to_be_one_piece_is_one_piece(bright, box):
+    array = box.copy()
+    array[0, 0, 0] = 100
+    model = bright(one_piece=((1,),))
+    assert model.predict(array, spacing_mm=(1, 1, 1)).mask[0, 0, 0] == 0
+    assert model.predict(array, spacing_mm=(1, 1, 1), largest_component="none").mask[0, 0, 0] == 1
+
+
+def test_models_without_a_word_on_pieces_still_open(saved, box):
+    folder = saved()
+    info = json.loads((folder / "model.json").read_text())
+    del info["one_piece"]
+    (folder / "model.json").write_text(json.dumps(info))
+    assert Model.load(folder, device="cpu").info.one_piece == ()
+
+
 def test_the_engine_and_its_reason_are_on_record(saved, box):
     model = Model.load(saved(), device="cpu")
     model.predict(box, spacing_mm=(1, 1, 1))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Component(StrEnum):
     """What the largest piece is kept of."""
 
+    AUTO = "auto"
+    NONE = "none"
     CLASS = "class"
     GROUP = "group"
 
@@ -52,8 +54,12 @@ def predict(
         ),
     ] = None,
     largest_component: Annotated[
-        Component | None, typer.Option(help="Keep the largest connected piece of each class or of each group.")
-    ] = None,
+        Component,
+        typer.Option(
+            help="Keep the largest connected piece of what training found to be one piece (auto), of each class or "
+            "group, or of nothing."
+        ),
+    ] = Component.AUTO,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write one float image per class.")
     ] = False,
@@ -89,7 +95,7 @@ def predict(
             images,
             out,
             flips=flips,
-            largest_component=largest_component.value if largest_component else None,
+            largest_component=largest_component.value,
             probabilities=probabilities,
             uncertainty=uncertainty,
             ending=ending,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from medcl.data.plan import Plan
@@ -26,6 +26,7 @@ def facts(info: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
     found = [
         ("classes", ", ".join(f"{index} {name}" for index, name in enumerate(plan.classes))),
         ("groups", "; ".join(groups) or "none"),
+        ("one piece", "; ".join(pieces_in_words(info.get("one_piece", ()), plan)) or "nothing known"),
         ("channels", ", ".join(f"{channel.name} ({channel.normalisation})" for channel in plan.channels)),
         ("works on", "slices (2D)" if plan.ndim == 2 else "volumes (3D)"),
         ("spacing (z, y, x)", f"{depth} x {y:g} x {x:g} mm"),
@@ -38,6 +39,15 @@ def facts(info: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in info["versions"].items())),
     ]
     return found
+
+
+def pieces_in_words(unions: Iterable[Iterable[int]], plan: Plan) -> list[str]:
+    """Return the unions of classes by their group's name, or as 'RV + Myo'."""
+    names = {frozenset(members): name for name, members in plan.groups.items()}
+    return [
+        names.get(frozenset(union)) or " + ".join(plan.classes[index] for index in union)
+        for union in (tuple(union) for union in unions)
+    ]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

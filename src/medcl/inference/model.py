@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,11 +27,9 @@ from medcl.errors import DataError, ModelError
 from medcl.files import atomic_folder, file_digest, read_json, write_json
 from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
+from medcl.inference.postprocess import LargestComponent, unions_of
 from medcl.inference.segment import Prediction, check_image, segment
 from medcl.settings import Settings
-
-if TYPE_CHECKING:
-    from medcl.inference.postprocess import LargestComponent
 
 FORMAT = 1
 _INFO, _PLAN, _WEIGHTS, _CARD = "model.json", "plan.json", "weights.safetensors", "card.md"
@@ -47,6 +45,9 @@ class ModelInfo(Settings):
     settings: dict[str, Any] = Field(description="Settings of the training.")
     metrics: dict[str, Any] = Field(description="Scores, as training or evaluation found them.")
     history: dict[str, Any] = Field({}, description="Facts of the training: steps, minutes, seed, cases.")
+    one_piece: tuple[tuple[int, ...], ...] = Field(
+        (), description="Unions of classes that are one connected piece, as the strokes of training say."
+    )
     parameters: int = Field(description="Number of trained numbers.")
     weights_sha256: str = Field(description="Digest of weights.safetensors.")
     created: str = Field(description="When the folder was written, UTC.")
@@ -64,6 +65,7 @@ def save_model(
     settings: Mapping[str, Any],
     metrics: Mapping[str, Any],
     history: Mapping[str, Any] | None = None,
+    one_piece: Sequence[tuple[int, ...]] = (),
 ) -> Path:
     """Write a model folder; it appears whole or not at all, and replaces an older one.
 
@@ -77,6 +79,7 @@ def save_model(
         settings: Settings of the training.
         metrics: Scores; empty if there are none. NaN (undefined) is written as null.
         history: Facts of the training: steps, minutes, seed, cases.
+        one_piece: Unions of classes that are one connected piece, see `find_one_piece`.
 
     Returns:
         The folder.
@@ -106,6 +109,7 @@ def save_model(
                 "settings": dict(settings),
                 "metrics": dict(metrics),
                 "history": dict(history or {}),
+                "one_piece": [list(union) for union in one_piece],
                 "parameters": sum(parameter.numel() for parameter in network.parameters()),
                 "weights_sha256": file_digest(temporary / _WEIGHTS),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -280,7 +284,7 @@ class Model:
         *,
         spacing_mm: Sequence[float] | None = None,
         flips: bool | None = None,
-        largest_component: LargestComponent | None = None,
+        largest_component: LargestComponent = "auto",
         probabilities: bool = False,
         uncertainty: bool = False,
         batch_size: int | None = None,
@@ -296,7 +300,8 @@ class Model:
                 Needed for arrays, refused for everything else.
             flips: Average over in-plane mirror images, four times the work. Default: where training drew them too; a
                 network that never saw mirrored bodies does worse on them.
-            largest_component: Keep the largest piece of each "class" or "group"; None keeps all.
+            largest_component: Keep the largest piece of what training found to be one piece ("auto"), of each
+                "class" or "group", or keep everything ("none").
             probabilities: Also return class probabilities (C, Z, Y, X).
             uncertainty: Also return the normalised entropy (Z, Y, X).
             batch_size: Slices or windows at a time; fewer need less memory.
@@ -311,6 +316,7 @@ class Model:
         """
         from medcl.data.prepare import prepare_image
 
+        unions = self.unions(largest_component)
         image, name = self._read(source, spacing_mm, series)
         check_image(image, self.plan, name)
         prepared = prepare_image(image, self.plan)
@@ -320,11 +326,21 @@ class Model:
             self.plan,
             prepared,
             flips=self.trained_with_flips if flips is None else flips,
-            largest_component=largest_component,
+            unions=unions,
             probabilities=probabilities,
             uncertainty=uncertainty,
             batch_size=batch_size,
             overlap=overlap,
+        )
+
+    def unions(self, largest_component: LargestComponent) -> list[tuple[int, ...]]:
+        """Return the unions of classes of which the largest piece is kept.
+
+        Raises:
+            SettingsError: Unknown mode, or "group" where the plan has no groups.
+        """
+        return unions_of(
+            largest_component, classes=len(self.classes), groups=self.plan.groups, one_piece=self.info.one_piece
         )
 
     def _read(

@@ -23,7 +23,7 @@ from medcl.errors import MedclError
 from medcl.files import write_json
 from medcl.inference.files import InputCase, check_output, collect_cases
 from medcl.inference.model import Model
-from medcl.inference.postprocess import LargestComponent, check_mode
+from medcl.inference.postprocess import LargestComponent
 from medcl.inference.segment import Prediction, check_image, segment
 from medcl.inference.sliding import Network, predict_slabs
 
@@ -122,7 +122,7 @@ def predict_files(
     out: Path | str,
     *,
     flips: bool | None = None,
-    largest_component: LargestComponent | None = None,
+    largest_component: LargestComponent = "auto",
     probabilities: bool = False,
     uncertainty: bool = False,
     ending: str = ".nii.gz",
@@ -142,7 +142,8 @@ def predict_files(
         inputs: Files and folders; see `collect_cases`.
         out: Folder for the results.
         flips: Average over in-plane mirror images; default: where training drew them too.
-        largest_component: Keep the largest piece of each "class" or "group".
+        largest_component: Keep the largest piece of what training found to be one piece ("auto"), of each "class" or
+            "group", or keep everything ("none").
         probabilities: Also write one float image per class.
         uncertainty: Also write the normalised entropy.
         ending: Ending, and so the format, of the masks; float images take it where it can hold them, else .nii.gz.
@@ -163,13 +164,13 @@ def predict_files(
     cases = collect_cases([inputs] if isinstance(inputs, str | Path) else inputs)
     out = Path(out)
     check_output(cases, out, ending)
-    if largest_component is not None:
-        check_mode(largest_component, model.plan.groups)
+    unions = model.unions(largest_component)
     flips = model.trained_with_flips if flips is None else flips
     report = PredictReport()
     options = {
         "flips": flips,
         "largest_component": largest_component,
+        "largest_piece_of": [[model.classes[index] for index in union] for union in unions],
         "overlap": overlap,
         "batch_size": batch_size,
         "series": series,
@@ -186,7 +187,7 @@ def predict_files(
                         model.plan,
                         _prepare(case, model.plan, series),
                         flips=flips,
-                        largest_component=largest_component,
+                        unions=unions,
                         probabilities=probabilities,
                         uncertainty=uncertainty,
                         batch_size=batch_size,

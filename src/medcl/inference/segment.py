@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from medcl.data.geometry import Geometry, Image
 from medcl.data.plan import Plan
 from medcl.errors import DataError
 from medcl.inference.engines import torch_threads
-from medcl.inference.postprocess import LargestComponent, keep_largest
+from medcl.inference.postprocess import keep_largest
 from medcl.inference.restore import restore_slabs
 from medcl.inference.sliding import Network, predict_slabs
 from medcl.inference.uncertainty import normalised_entropy
@@ -75,7 +76,7 @@ def segment(
     prepared: Prepared,
     *,
     flips: bool = True,
-    largest_component: LargestComponent | None = None,
+    unions: Sequence[tuple[int, ...]] = (),
     probabilities: bool = False,
     uncertainty: bool = False,
     batch_size: int | None = None,
@@ -92,7 +93,7 @@ def segment(
         plan: The model's plan.
         prepared: The image on the plan's grid.
         flips: Average over in-plane mirror images.
-        largest_component: "class" or "group": see `keep_largest`. Applies to the mask only.
+        unions: Unions of classes of which only the largest piece stays, see `keep_largest`. Applies to the mask only.
         probabilities: Also return class probabilities.
         uncertainty: Also return normalised entropy.
         batch_size: Slices or windows per call of the network; default: see `predict_slabs`.
@@ -125,8 +126,8 @@ def segment(
             if shares is not None:
                 shares[:, z] = slab[:, 0].cpu().numpy()
     mask = np.ascontiguousarray(grid.turn_back(mask))
-    if largest_component is not None:
-        mask = keep_largest(mask, largest_component, classes=count, groups=plan.groups)
+    if unions:
+        mask = keep_largest(mask, unions)
     return Prediction(
         mask=mask,
         probabilities=None if shares is None else _in_order(grid.turn_back(shares), copy=scratch is None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from medcl.data.plan import Plan, make_plan
 from medcl.data.store import Store
 from medcl.errors import RunError
 from medcl.files import check_place, read_json, write_json
+from medcl.inference.card import pieces_in_words
 from medcl.inference.model import save_model
 from medcl.methods import Task, learns_from_labels, views_of
 from medcl.settings import BudgetSettings
@@ -31,6 +32,7 @@ from medcl.training.log import RunLog
 from medcl.training.loggers import loggers_for
 from medcl.training.module import TrainingModule
 from medcl.training.pictures import Painter
+from medcl.training.pieces import one_piece
 from medcl.training.report import write_run_report
 from medcl.training.sampling import Sampler, StepBatches, kinds_in_words
 from medcl.training.schedule import Clock
@@ -390,7 +392,16 @@ class _Run:
     def _keep_best(self, network: nn.Module, scores: dict[str, float], step: int) -> None:
         self._save_model(network, self.out / "best_model", scores, step)
 
-    def _save_model(self, network: nn.Module, folder: Path, scores: dict[str, float], step: int, **facts: Any) -> None:
+    def _save_model(
+        self,
+        network: nn.Module,
+        folder: Path,
+        scores: dict[str, float],
+        step: int,
+        *,
+        pieces: Sequence[tuple[int, ...]] = (),
+        **facts: Any,
+    ) -> None:
         save_model(
             folder,
             network=network,
@@ -406,14 +417,25 @@ class _Run:
                 "learnt_from": self.sampler.kinds,
                 **facts,
             },
+            one_piece=pieces,
         )
 
     def _finish(self, module: TrainingModule, supervisor: Supervisor) -> None:
         # Lightning leaves the module on the CPU; batch normalisation is measured where the training ran.
         network = module.final_network().to(self.hardware.device)
-        self._refresh(network)
-        minutes = module.clock.seconds / 60
-        self._save_model(network, self.out / "model", supervisor.scores, module.done_steps, minutes=round(minutes, 2))
+        forward = self._refresh(network)
+        minutes = round(module.clock.seconds / 60, 2)
+        pieces = one_piece(forward, self.sampler, self.plan)
+        words = ", ".join(pieces_in_words(pieces, self.plan))
+        if pieces:
+            _say(
+                self.show,
+                f"one piece, as the strokes say: {words}; prediction keeps the largest piece of each "
+                "(--largest-component none keeps all)",
+            )
+        self._save_model(
+            network, self.out / "model", supervisor.scores, module.done_steps, pieces=pieces, minutes=minutes
+        )
         write_run_report(self.out, self.dataset, self.plan, self.config, self.hardware, self.split, self.sampler.kinds)
 
     def _write_run_file(self) -> None:

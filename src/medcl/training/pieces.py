@@ -1,0 +1,37 @@
+"""What is one piece in the body should be one piece in the mask: decided from strokes when a training ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch import Tensor
+
+from medcl.data.plan import Plan
+from medcl.inference.postprocess import find_one_piece
+from medcl.inference.sliding import predict_slabs
+from medcl.training.sampling import Sampler
+
+MOST_CASES = 20
+"""Training cases that are looked at, evenly spread over all: enough to meet a structure of two pieces."""
+
+
+def one_piece(forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan) -> list[tuple[int, ...]]:
+    """Predict annotated training cases and tell which groups and classes are one piece, see `find_one_piece`.
+
+    Args:
+        forward: (N, channels, *S) -> logits.
+        sampler: Holds the training cases and what was drawn in them.
+        plan: Classes, groups and grid.
+    """
+    sources = [source for source in sampler.sources if source.annotation is not None]
+    chosen = sources[:: -(-len(sources) // MOST_CASES)]
+
+    def answers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for source in chosen:
+            image = np.asarray(source.case.image, dtype=np.float32)
+            slabs = predict_slabs(forward, image, plan, flips=False)
+            mask = np.concatenate([slab.argmax(dim=0).to("cpu").numpy().astype(np.int16) for slab in slabs])
+            yield mask, np.asarray(source.annotation)
+
+    return find_one_piece(answers(), classes=len(plan.classes), groups=plan.groups)
