@@ -13,7 +13,7 @@ from medcl.errors import RunError, SettingsError
 from medcl.inference.engines import device_has_bf16
 from medcl.settings import BudgetSettings, OptimSettings, TrainSettings, set_by_path
 from medcl.training.configure import configure, strides_for
-from medcl.training.hardware import choose_hardware, keep_buffers
+from medcl.training.hardware import choose_hardware, is_first_process, keep_buffers
 from medcl.training.log import RunLog, curve, read_log
 from medcl.training.schedule import Clock, averaging_decay, learning_rate
 
@@ -129,6 +129,28 @@ def test_log_keeps_exactly_the_steps_before(tmp_path_factory: pytest.TempPathFac
     RunLog(path, keep_until=limit)
     kept = [(r["step"], r["value"]) for r in read_log(path)]
     assert kept == [(s, pytest.approx(v, rel=1e-6)) for s, v in rows if s <= limit]
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),  # torchrun on a second machine says no NODE_RANK
+        ({"SLURM_PROCID": "3"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+    ],
+)
+def test_the_first_process_is_told_by_any_launcher(
+    environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
 
 
 def test_hardware_says_why() -> None:

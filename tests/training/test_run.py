@@ -228,6 +228,18 @@ def test_messages_are_kept_in_a_file(hearts: Path, tiny: dict[str, Any], tmp_pat
     assert "step 2: dice" in text
 
 
+def test_a_batch_that_views_do_not_divide_is_said(hearts: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    said: list[str] = []
+    medcl.train(
+        hearts,
+        tmp_path / "run",
+        budget="1steps",
+        settings={**tiny, "batch_size": 5},
+        show=lambda moment: said.append(moment.message),
+    )
+    assert "batch: 2 images in 2 views each, as 5 is no multiple of 2" in said
+
+
 def test_dense_labels_of_training_cases_are_held_back_for_dice(
     hearts: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -108,8 +108,12 @@ def _threads(asked: int | None) -> tuple[int, str]:
 def is_first_process() -> bool:
     """Whether this process writes files: the only one, or the first of a distributed training.
 
-    Lightning starts the other processes by running the same program again with their rank in the environment.
+    Launchers say which process is which in the environment: torchrun and srun by its number among all; Lightning, which
+    runs the same program again for each further GPU, by machine and by GPU.
     """
+    for name in ("RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name]) == 0
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 

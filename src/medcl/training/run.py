@@ -249,7 +249,7 @@ class _Run:
             self.store,
             self.split.training,
             plan,
-            batch_size=max(1, config.train.batch_size // views_of(config.method)),
+            batch_size=self._images_per_step(),
             patch=plan.patch,
             oversample=config.train.oversample,
             seed=config.train.seed,
@@ -297,6 +297,14 @@ class _Run:
         if is_first_process():
             self._finish(module, supervisor)
         return self._result(module, supervisor, finished=True)
+
+    def _images_per_step(self) -> int:
+        """Return the batch size without views, and say so where it cannot be divided by them."""
+        wanted, views = self.config.train.batch_size, views_of(self.config.method)
+        images = max(1, wanted // views)
+        if images * views != wanted:
+            _say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
+        return images
 
     def _network(self) -> nn.Module:
         return build_backbone(
