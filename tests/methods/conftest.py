@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medcl.batch import Batch
-from medcl.methods import Losses, Method, Network, Task, methods, modules_of, views_of
+from medcl.methods import Losses, Method, Network, Task, branches_of, methods, modules_of, views_of
 
 SMALL: dict[str, dict[str, Any]] = {"medcl": {"code_grid": 4, "code_width": 8, "code_dim": 4}}
 """Settings that make a method quick; methods that are not named here run as they are."""
@@ -26,14 +26,34 @@ class TinyNet(nn.Module):
         self.features = nn.Sequential(conv(channels, 6, 3, padding=1), nn.LeakyReLU(0.1))
         self.head = conv(6, classes, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.features(image))
+    def encode(self, image: Tensor) -> list[Tensor]:
+        return [self.features(image)]
 
-    def permute(self, order: Tensor) -> None:
-        """Let output class k be what class order[k] was."""
-        with torch.no_grad():
-            self.head.weight.copy_(self.head.weight[order].clone())
-            self.head.bias.copy_(self.head.bias[order].clone())
+    def decode(self, features: list[Tensor], size: tuple[int, ...]) -> Tensor:
+        return self.head(features[0])
+
+    def branch(self) -> TinyBranch:
+        return TinyBranch(self.head)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.decode(self.encode(image), tuple(image.shape[2:]))
+
+
+class TinyBranch(nn.Module):
+    """A second last layer."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = type(head)(6, head.out_channels, 1)
+
+    def forward(self, features: list[Tensor], size: tuple[int, ...]) -> Tensor:
+        return self.head(features[0])
+
+
+def permute_head(head: nn.Module, order: Tensor) -> None:
+    with torch.no_grad():
+        head.weight.copy_(head.weight[order].clone())
+        head.bias.copy_(head.bias[order].clone())
 
 
 @dataclass
@@ -44,6 +64,7 @@ class Trial:
     network: nn.Module
     extra: nn.Module | None
     task: Task
+    branch: nn.Module | None = None
 
     def step(self, batch: Batch, *, seed: int = 0, progress: float = 1.0) -> Losses:
         """Take one step's losses, with a fresh generator."""
@@ -56,13 +77,22 @@ class Trial:
             extra=self.extra,
             generator=torch.Generator().manual_seed(seed),
             progress=progress,
-            teacher=lambda image: self.network(image).detach(),
+            teacher=lambda image, *, dropout=False: self.network(image).detach(),
+            encode=self.network.encode if self.branch else None,
+            decoders=(self.network.decode, self.branch) if self.branch else (),
         )
+
+    def permute(self, order: Tensor) -> None:
+        """Let class k be what class order[k] was, in every decoder."""
+        for part in (self.network, self.branch):
+            if part is not None:
+                permute_head(part.head, order)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         found = {f"network.{name}": p for name, p in self.network.named_parameters()}
-        if self.extra is not None:
-            found |= {f"extra.{name}": p for name, p in self.extra.named_parameters()}
+        for key, part in (("extra", self.extra), ("branch", self.branch)):
+            if part is not None:
+                found |= {f"{key}.{name}": p for name, p in part.named_parameters()}
         return found
 
 
@@ -74,7 +104,8 @@ def make_trial(
     task = Task(classes=classes, groups=groups, ndim=ndim)
     torch.manual_seed(0)
     extra = modules_of(method, task)
-    return Trial(method, TinyNet(classes, ndim), extra, task)
+    network = TinyNet(classes, ndim)
+    return Trial(method, network, extra, task, network.branch() if branches_of(method) == 2 else None)
 
 
 def make_batch(

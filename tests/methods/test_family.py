@@ -97,7 +97,7 @@ def test_permuting_the_classes_permutes_the_result(
     place = {old: new for new, old in enumerate(order)}
     trial = make_trial(name, classes=4, groups=groups)
     permuted = make_trial(name, classes=4, groups=tuple(tuple(place[c] for c in group) for group in groups))
-    permuted.network.permute(torch.tensor(order))
+    permuted.permute(torch.tensor(order))
     batch = batch_for(trial, 3, (9, 8))
     moved = replace(batch, **{f: getattr(batch, f)[:, list(order)] for f in ("target", "known", "present", "absent")})
     losses, others = trial.step(batch), permuted.step(moved)

@@ -6,8 +6,9 @@ because their instance normalisation and their order of layers lose what channel
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -25,6 +26,8 @@ _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 @backbones.register("unet")
 class UNetSettings(Settings):
     """U-Net (Ronneberger et al., MICCAI 2015) with batch or group normalisation and padded convolutions."""
+
+    has_branches: ClassVar[bool] = True
 
     base: int = Field(16, ge=2, description="Channels of the finest level; doubled at each coarser one.")
     levels: int = Field(5, ge=2, le=7, description="Resolution levels, the finest included.")
@@ -76,7 +79,78 @@ def _norm(ndim: int, channels: int, kind: str) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
-class UNet(nn.Module):
+@dataclass(frozen=True)
+class _Layout:
+    """Step from each level to the next, channels and kernel of each level, finest first."""
+
+    strides: tuple[tuple[int, ...], ...]
+    widths: tuple[int, ...]
+    kernels: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, settings: UNetSettings, ndim: int) -> _Layout:
+        strides = tuple(tuple(s) for s in settings.strides or ((2,) * ndim,) * (settings.levels - 1))
+        widths = tuple(min(settings.base * 2**i, settings.max_channels) for i in range(len(strides) + 1))
+        # An axis that the first steps leave alone is too coarse for a kernel across it (nnU-Net's rule, Isensee 2021).
+        kernels = [
+            tuple(3 if any(s[a] > 1 for s in strides[: i + 1]) else 1 for a in range(ndim)) for i in range(len(strides))
+        ]
+        return cls(strides, widths, (*kernels, kernels[-1]))
+
+
+class _Decoding(nn.Module):
+    """The way up from the features to logits, which the U-Net and its further decoders share."""
+
+    def __init__(self, settings: UNetSettings, *, classes: int, ndim: int) -> None:
+        super().__init__()
+        self.settings, self.classes, self.ndim = settings, classes, ndim
+        self.layout = _Layout.of(settings, ndim)
+
+    def _add_decoder(self) -> None:
+        """Build the layers, then give this module's convolutions their first weights."""
+        widths, kernels = self.layout.widths, self.layout.kernels
+        conv = _CONV[self.ndim]
+        self.up = nn.ModuleList(conv(deep, shallow, 1, bias=False) for shallow, deep in pairwise(widths))
+        self.decoder = nn.ModuleList(
+            _Block(self.ndim, 2 * width, width, kernel=k, settings=self.settings)
+            for width, k in zip(widths[:-1], kernels[:-1], strict=True)
+        )
+        self.head = conv(widths[0], self.classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, a=0.01)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def decode(self, features: list[Tensor], size: tuple[int, ...]) -> Tensor:
+        """Map the features of all levels, finest first, to logits (N, classes, *size)."""
+        result = features[-1]
+        for level in reversed(range(len(self.decoder))):
+            # The 1 x 1 convolution comes before the upsampling: the same result on a grid 2**ndim times smaller.
+            result = functional.interpolate(
+                self.up[level](result), scale_factor=[float(s) for s in self.layout.strides[level]], mode="nearest"
+            )
+            result = self.decoder[level](torch.cat((features[level], result), dim=1))
+        logits: Tensor = self.head(result)
+        for axis, length in enumerate(size, start=2):
+            if logits.shape[axis] != length:
+                logits = logits.narrow(axis, 0, length)
+        return logits
+
+
+class UNetBranch(_Decoding):
+    """A further decoder with weights of its own on the features of a U-Net."""
+
+    def __init__(self, settings: UNetSettings, *, classes: int, ndim: int) -> None:
+        super().__init__(settings, classes=classes, ndim=ndim)
+        self._add_decoder()
+
+    def forward(self, features: list[Tensor], size: tuple[int, ...]) -> Tensor:
+        """Map the features of all levels, finest first, to logits (N, classes, *size)."""
+        return self.decode(features, size)
+
+
+class UNet(_Decoding):
     """Encoder, decoder and skips; pads odd sizes inside and crops them off again.
 
     Args:
@@ -87,65 +161,41 @@ class UNet(nn.Module):
     """
 
     def __init__(self, settings: UNetSettings, *, in_channels: int, classes: int, ndim: int) -> None:
-        super().__init__()
-        self.ndim = ndim
-        strides = settings.strides or ((2,) * ndim,) * (settings.levels - 1)
-        self.strides = tuple(tuple(s) for s in strides)
-        widths = [min(settings.base * 2**i, settings.max_channels) for i in range(len(self.strides) + 1)]
-        # An axis that the first steps leave alone is too coarse for a kernel across it (nnU-Net's rule, Isensee 2021).
-        kernels = [
-            tuple(3 if any(s[a] > 1 for s in self.strides[: i + 1]) else 1 for a in range(ndim))
-            for i in range(len(self.strides))
-        ]
-        kernels.append(kernels[-1])
+        super().__init__(settings, classes=classes, ndim=ndim)
         self.encoder = nn.ModuleList(
             _Block(ndim, i, o, kernel=k, settings=settings)
-            for (i, o), k in zip(pairwise([in_channels, *widths]), kernels, strict=True)
-        )
-        self.up = nn.ModuleList(_CONV[ndim](deep, shallow, 1, bias=False) for shallow, deep in pairwise(widths))
-        self.decoder = nn.ModuleList(
-            _Block(ndim, 2 * width, width, kernel=k, settings=settings)
-            for width, k in zip(widths[:-1], kernels[:-1], strict=True)
+            for (i, o), k in zip(pairwise([in_channels, *self.layout.widths]), self.layout.kernels, strict=True)
         )
         self.dropout = _DROPOUT[ndim](settings.dropout) if settings.dropout else nn.Identity()
-        self.head = _CONV[ndim](widths[0], classes, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, a=0.01)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self._add_decoder()
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Map (N, in_channels, *S) to the features of all levels, finest first, on grids padded to whole steps."""
+        whole = [1] * self.ndim
+        for stride in self.layout.strides:
+            whole = [w * s for w, s in zip(whole, stride, strict=True)]
+        missing = [-s % w for s, w in zip(image.shape[2:], whole, strict=True)]
+        if any(missing):
+            image = functional.pad(image, [p for m in reversed(missing) for p in (0, m)])
+        features = []
+        level_features = image
+        for level, block in enumerate(self.encoder):
+            if level:
+                pool = functional.max_pool2d if self.ndim == 2 else functional.max_pool3d
+                level_features = pool(level_features, self.layout.strides[level - 1])
+            level_features = block(level_features)
+            if level >= len(self.encoder) - 2:
+                level_features = self.dropout(level_features)
+            features.append(level_features)
+        return features
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, in_channels, *S) to logits (N, classes, *S)."""
-        size = image.shape[2:]
-        whole = [1] * self.ndim
-        for stride in self.strides:
-            whole = [w * s for w, s in zip(whole, stride, strict=True)]
-        missing = [-s % w for s, w in zip(size, whole, strict=True)]
-        if any(missing):
-            image = functional.pad(image, [p for m in reversed(missing) for p in (0, m)])
-        skips = []
-        features = image
-        for level, block in enumerate(self.encoder):
-            if level:
-                stride = self.strides[level - 1]
-                pool = functional.max_pool2d if self.ndim == 2 else functional.max_pool3d
-                features = pool(features, stride)
-            features = block(features)
-            if level >= len(self.encoder) - 2:
-                features = self.dropout(features)
-            skips.append(features)
-        for level in reversed(range(len(self.decoder))):
-            # The 1 x 1 convolution comes before the upsampling: the same result on a grid 2**ndim times smaller.
-            features = functional.interpolate(
-                self.up[level](features), scale_factor=[float(s) for s in self.strides[level]], mode="nearest"
-            )
-            features = self.decoder[level](torch.cat((skips[level], features), dim=1))
-        logits: Tensor = self.head(features)
-        if any(missing):
-            for axis, length in enumerate(size, start=2):
-                logits = logits.narrow(axis, 0, length)
-        return logits
+        return self.decode(self.encode(image), tuple(image.shape[2:]))
+
+    def branch(self) -> UNetBranch:
+        """Return a further decoder of the same structure with fresh weights."""
+        return UNetBranch(self.settings, classes=self.classes, ndim=self.ndim)
 
 
 _DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medcl.batch import Batch
+from medcl.errors import SettingsError
 from medcl.registry import Registry
 
 Losses = dict[str, Tensor]
@@ -31,6 +32,18 @@ class Task:
     ndim: int
 
 
+class Teacher(Protocol):
+    """The network with averaged weights, as a guide for the network in training."""
+
+    def __call__(self, image: Tensor, *, dropout: bool = False) -> Tensor:
+        """Return logits (N, C, *S) of images (N, channels, *S), without gradient.
+
+        Batch normalisation uses the statistics of these images and changes none of its own. Dropout is off unless
+        asked for.
+        """
+        ...
+
+
 @dataclass
 class Network:
     """What a method may ask during a step.
@@ -41,7 +54,9 @@ class Network:
         extra: The module that the method's `modules` returned, or None.
         generator: Source of randomness of this step, on the CPU.
         progress: Share of the budget that is spent, 0..1.
-        teacher: Like `forward`, with the averaged weights and without gradient; None where averaging is off.
+        teacher: The averaged weights; None where averaging is off and the method did not ask for a teacher.
+        encode: (N, channels, *S) -> features, finest first; None unless the method has two branches.
+        decoders: The main and the second decoder, (features, S) -> logits; empty unless the method has two branches.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -49,20 +64,46 @@ class Network:
     extra: nn.Module | None
     generator: torch.Generator
     progress: float = 0.0
-    teacher: Callable[[Tensor], Tensor] | None = None
+    teacher: Teacher | None = None
+    encode: Callable[[Tensor], list[Tensor]] | None = None
+    decoders: tuple[Callable[[list[Tensor], tuple[int, ...]], Tensor], ...] = ()
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return logits (N, C, *S) of images (N, channels, *S)."""
         return self.forward(image)
+
+    def both(self, image: Tensor, *, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the logits (N, C, *S) of the main and of the second decoder on the same features.
+
+        Args:
+            image: (N, channels, *S).
+            dropout: Share of the channels of each level that the second decoder does not see.
+        """
+        if self.encode is None:
+            raise SettingsError("network.both: expected a method with `branches = 2`; add that line to the class.")
+        main, second = self.decoders
+        features, size = self.encode(image), tuple(image.shape[2:])
+        return main(features, size), second([self._drop(f, dropout) for f in features], size)
+
+    def _drop(self, features: Tensor, share: float) -> Tensor:
+        if not share:
+            return features
+        shape = (*features.shape[:2], *(1,) * (features.ndim - 2))
+        kept = (torch.rand(shape, generator=self.generator) >= share).to(features.device, features.dtype)
+        return features * kept / (1 - share)
 
 
 @runtime_checkable
 class Method(Protocol):
     """A way of learning; its settings are its fields.
 
-    Optional members: `views` (augmented copies of each image in a batch, default 1), `modules(task)` (a module whose
-    parameters are trained along, default none) and `from_labels` (learn from the dense label of a case that has
-    strokes too, default no).
+    Optional members:
+        views: Augmented copies of each image in a batch, default 1.
+        modules(task): A module whose parameters are trained along, default none.
+        from_labels: Learn from the dense label of a case that has strokes too, default no.
+        branches: 2 for a second decoder on the features of the backbone (`network.both`), default 1. It is trained
+            along and saved with the run; the model that is handed on is the main branch.
+        teacher_decay: The method needs `network.teacher`; its averaging decay per step, None for the run's `optim.ema`.
     """
 
     def step(self, batch: Batch, network: Network) -> Losses:
@@ -84,6 +125,22 @@ def views_of(method: Method) -> int:
 def learns_from_labels(method: Method) -> bool:
     """Return whether the method wants the dense label of a case that has strokes too."""
     return bool(getattr(method, "from_labels", False))
+
+
+def branches_of(method: Method) -> int:
+    """Return how many decoders the method trains."""
+    return int(getattr(method, "branches", 1))
+
+
+def needs_teacher(method: Method) -> bool:
+    """Return whether the method cannot do without `network.teacher`."""
+    return hasattr(method, "teacher_decay")
+
+
+def teacher_decay_of(method: Method) -> float | None:
+    """Return the averaging decay that the method wants for its teacher; None: that of the run."""
+    decay = getattr(method, "teacher_decay", None)
+    return None if decay is None else float(decay)
 
 
 def modules_of(method: Method, task: Task) -> nn.Module | None:

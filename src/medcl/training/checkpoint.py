@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from medcl.errors import RunError
 from medcl.files import atomic_write
@@ -28,14 +29,23 @@ def save_checkpoint(path: Path, module: TrainingModule, extra: dict[str, Any]) -
         "format": FORMAT,
         "step": module.done_steps,
         "network": module.network.state_dict(),
-        "averaged": None if module.averaged is None else module.averaged.state_dict(),
-        "extra": None if module.extra is None else module.extra.state_dict(),
+        **{name: None if part is None else part.state_dict() for name, part in _parts(module).items()},
         "optimiser": optimiser.state_dict(),  # type: ignore[union-attr]
         **extra,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         torch.save(state, temporary)
+
+
+def _parts(module: TrainingModule) -> dict[str, nn.Module | None]:
+    """Return what a run may hold beside the network, by its name in the checkpoint."""
+    return {
+        "averaged": module.averaged,
+        "extra": module.extra,
+        "branch": module.branch,
+        "own_teacher": module.own_teacher,
+    }
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -66,9 +76,8 @@ def _format_of(state: object) -> object:
 def restore(module: TrainingModule, state: dict[str, Any]) -> None:
     """Put a checkpoint's state into a freshly built module; the optimiser takes its part when Lightning builds it."""
     module.network.load_state_dict(state["network"])
-    if module.averaged is not None and state["averaged"] is not None:
-        module.averaged.load_state_dict(state["averaged"])
-    if module.extra is not None and state["extra"] is not None:
-        module.extra.load_state_dict(state["extra"])
+    for name, part in _parts(module).items():
+        if part is not None and state.get(name) is not None:
+            part.load_state_dict(state[name])
     module.optimiser_state = state["optimiser"]
     module.done_steps = int(state["step"])

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medcl.backbones import backbones
+from medcl.backbones import backbones, has_branches
 from medcl.backbones.unet import UNetSettings
 from medcl.data.plan import Plan
 from medcl.errors import SettingsError, unknown_name
-from medcl.methods import Method, methods
+from medcl.methods import Method, branches_of, methods, needs_teacher, teacher_decay_of
 from medcl.settings import Settings, TrainSettings
 
 DEFAULT_REACH = 0.2
@@ -66,7 +66,25 @@ def configure(values: Mapping[str, Any]) -> RunConfig:
         raise SettingsError(f"method '{method_name}': expected a class of settings with a step, got {method_class!r}.")
     method = method_class.parse(method_values, where=f"method '{method_name}'")
     backbone = backbones.get(backbone_name).parse(backbone_values, where=f"backbone '{backbone_name}'")
-    return RunConfig(method_name, method, backbone_name, backbone, TrainSettings.parse(rest))
+    config = RunConfig(method_name, method, backbone_name, backbone, TrainSettings.parse(rest))
+    _check_needs(config)
+    return config
+
+
+def _check_needs(config: RunConfig) -> None:
+    """Refuse a method whose teacher or second decoder the other settings cannot give."""
+    name, method = config.method_name, config.method
+    if needs_teacher(method) and not (teacher_decay_of(method) or config.train.optim.ema):
+        raise SettingsError(
+            f"method '{name}': expected averaged weights to learn from, got optim.ema 0; "
+            "set method.teacher_decay, or optim.ema above 0."
+        )
+    if branches_of(method) > 1 and not has_branches(config.backbone):
+        able = [key for key in backbones if has_branches(backbones.get(key))]
+        raise SettingsError(
+            f"method '{name}': expected a backbone that can have a second decoder ({', '.join(able)}), "
+            f"got '{config.backbone_name}'; choose one of those."
+        )
 
 
 def resolve(config: RunConfig, plan: Plan) -> RunConfig:

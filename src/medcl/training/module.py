@@ -8,22 +8,22 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from medcl.augment.intensity import intensity
 from medcl.augment.spatial import spatial
 from medcl.batch import Batch
 from medcl.errors import RunError
-from medcl.methods import Method, Network, Task, modules_of, views_of
+from medcl.methods import Method, Network, Task, branches_of, modules_of, teacher_decay_of, views_of
 from medcl.settings import TrainSettings
-from medcl.training.schedule import Clock, averaging_decay, learning_rate
+from medcl.training.schedule import Clock, learning_rate
+from medcl.training.teacher import Teacher, averaged_copy
 
 
 class TrainingModule(lightning.LightningModule):
     """Backbone, method and averaged weights as one trainable unit.
 
     Args:
-        network: (N, channels, *S) -> logits (N, C, *S).
+        network: (N, channels, *S) -> logits (N, C, *S); `medcl.backbones.Branching` where the method has two branches.
         method: Turns a batch and the network into losses.
         task: Classes, groups, dimensions.
         settings: Augmentation, optimiser, seed.
@@ -58,9 +58,14 @@ class TrainingModule(lightning.LightningModule):
             else torch.channels_last_3d
         )
         self.extra = modules_of(method, task)
-        self.averaged = _averaged(network, settings.optim.ema) if settings.optim.ema else None
+        self.branch: nn.Module | None = network.branch() if branches_of(method) == 2 else None  # type: ignore[operator]
+        ema = settings.optim.ema
+        self.averaged = averaged_copy(network, ema) if ema else None
+        decay = teacher_decay_of(method) or ema
+        # A method may want a teacher that is slower or faster than the weights that are handed on.
+        self.own_teacher = averaged_copy(network, decay) if decay != ema else None
         if channels_last:
-            for part in (self.network, self.averaged):
+            for part in (self.network, self.averaged, self.own_teacher, self.branch):
                 if part is not None:
                     part.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimiser_state: dict[str, Any] | None = None
@@ -70,7 +75,8 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over backbone and the method's own parameters, with the state of a resumed run."""
         optim = self.train_settings.optim
-        parameters = [p for m in (self.network, self.extra) if m is not None for p in m.parameters()]
+        trained = (self.network, self.extra, self.branch)
+        parameters = [p for m in trained if m is not None for p in m.parameters()]
         optimiser = torch.optim.AdamW(parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay)
         if self.optimiser_state is not None:
             optimiser.load_state_dict(self.optimiser_state)
@@ -102,15 +108,7 @@ class TrainingModule(lightning.LightningModule):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             samples = spatial(canvases.repeat(views_of(self.method)), self.patch, settings.augment, generator)
             samples = intensity(samples, settings.augment, generator)
-        network = Network(
-            forward=self._forward(self.network),
-            task=self.task,
-            extra=self.extra,
-            generator=generator,
-            progress=self.share,
-            teacher=None if self.averaged is None else self._teacher,
-        )
-        losses = self.method.step(samples, network)
+        losses = self.method.step(samples, self._handle(generator))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         values = torch.stack([*(loss.detach().float() for loss in losses.values()), total.detach()]).tolist()
         self.last_losses = dict(zip([*losses, "loss"], values, strict=True))
@@ -121,8 +119,9 @@ class TrainingModule(lightning.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, average the weights and count; callbacks that run later see the finished step."""
         super().optimizer_step(*args, **kwargs)
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+        for follower in (self.averaged, self.own_teacher):
+            if follower is not None:
+                follower.update_parameters(self.network)
         self.done_steps += 1
 
     def final_network(self) -> nn.Module:
@@ -130,17 +129,26 @@ class TrainingModule(lightning.LightningModule):
         source = self.network if self.averaged is None else self.averaged.module
         return copy.deepcopy(source)
 
-    def _forward(self, network: nn.Module) -> Any:
-        def forward(image: Tensor) -> Tensor:
-            logits: Tensor = network(image.contiguous(memory_format=self.memory_format))
-            return logits
+    def _handle(self, generator: torch.Generator) -> Network:
+        """Return what the method may use during this step."""
+        averaged = self.own_teacher or self.averaged
+        network: Any = self.network
+        return Network(
+            forward=self._in_layout(network),
+            task=self.task,
+            extra=self.extra,
+            generator=generator,
+            progress=self.share,
+            teacher=None if averaged is None else Teacher(averaged.module, self._in_layout(averaged.module)),
+            encode=None if self.branch is None else self._in_layout(network.encode),
+            decoders=() if self.branch is None else (network.decode, self.branch),
+        )
 
-        return forward
+    def _in_layout(self, function: Any) -> Any:
+        def call(image: Tensor) -> Any:
+            return function(image.contiguous(memory_format=self.memory_format))
 
-    @torch.no_grad()
-    def _teacher(self, image: Tensor) -> Tensor:
-        assert self.averaged is not None  # `Network.teacher` is None otherwise
-        return self._forward(self.averaged.module)(image)
+        return call
 
     def _diagnosis(self, step: int, samples: Batch) -> str:
         bad = [name for name, value in self.last_losses.items() if not abs(value) < float("inf")]
@@ -158,16 +166,3 @@ class TrainingModule(lightning.LightningModule):
             f"step {step}: expected finite losses, got {', '.join(bad)} = nan or inf "
             f"(image range {image.nan_to_num().min():.3g} to {image.nan_to_num().max():.3g}); {cause}."
         )
-
-
-def _averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights, with a short memory at the start."""
-
-    def update(averaged: Any, current: Any, count: Any) -> None:
-        keep = averaging_decay(int(count), decay)
-        torch._foreach_lerp_(averaged, current, 1 - keep)
-
-    model = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
-    model.requires_grad_(False)
-    model.eval()
-    return model
