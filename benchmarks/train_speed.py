@@ -8,6 +8,7 @@ The variants take turns, so that a drift of the machine's speed hits all alike; 
 from __future__ import annotations
 
 import argparse
+import copy
 import multiprocessing
 import statistics
 import time
@@ -86,6 +87,19 @@ def unet(base: int) -> nn.Module:
     return build_backbone("unet", in_channels=1, classes=4, ndim=2, base=base)
 
 
+def monai_networks() -> dict[str, nn.Module]:
+    """Return MONAI's U-Nets with the widths of medcl's: what `docs/architecture.md` compares."""
+    from monai.networks.nets.basic_unet import BasicUNet
+    from monai.networks.nets.dynunet import DynUNet
+
+    widths = (16, 32, 64, 128, 256)
+    kernels, strides = [3] * 5, [1, 2, 2, 2, 2]
+    return {
+        "MONAI BasicUNet": BasicUNet(2, 1, 4, features=(*widths, 16)),
+        "MONAI DynUNet": DynUNet(2, 1, 4, kernels, strides, strides[1:], filters=widths),
+    }
+
+
 def default_in_own_process(threads: int) -> Callable[[], float]:
     """Return a stepper with torch as it comes: medcl's allocator setting would reach all variants of one process."""
     context = multiprocessing.get_context("spawn")
@@ -127,7 +141,8 @@ def main() -> None:
         "U-Net base 16, 192 x 192, fp32 default": default_in_own_process(options.threads),
         "U-Net base 16, 192 x 192, bf16 channels-last": stepper(unet(16), 8, 192, bf16=True, channels_last=True),
     }
-    for base, batch in ((16, 8), (64, 4)):
+    widths = ((16, 8), (64, 4))
+    for base, batch in widths:
         variants |= {
             f"U-Net base {base}, 160 x 160 (default patch), bf16 channels-last": stepper(
                 unet(base), batch, 160, bf16=True, channels_last=True
@@ -139,6 +154,11 @@ def main() -> None:
                 ValidUNet(base, 4), batch // 2, 212, bf16=False, channels_last=False
             ),
         }
+    for name, network in monai_networks().items():
+        for channels_last in (False, True):
+            variants[f"{name} base 16, 192 x 192, bf16{' channels-last' if channels_last else ''}"] = stepper(
+                network if channels_last else copy.deepcopy(network), 8, 192, bf16=True, channels_last=channels_last
+            )
     speeds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(options.rounds + 1):
         for name, step in variants.items():
@@ -148,10 +168,12 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     names = list(medians)
     ratios = {"bf16 channels-last / fp32 default, same network": medians[names[1]] / medians[names[0]]}
-    for first in range(2, len(names), 3):
+    for first in range(2, 2 + 3 * len(widths), 3):
         patch, same, valid = names[first : first + 3]
         ratios[f"{same} / {valid}"] = medians[same] / medians[valid]
         ratios[f"{patch} / {valid}"] = medians[patch] / medians[valid]
+    for name in names[2 + 3 * len(widths) :]:
+        ratios[f"{names[1]} / {name}"] = medians[names[1]] / medians[name]
     write_json(
         options.out,
         {
