@@ -208,8 +208,13 @@ class TrainSettings(Settings):
     reach: float | None = Field(
         None,
         ge=0,
-        description="A class counts as absent from places farther from its own strokes than this share of the longer "
-        "image side; 0: never. Default: 0.2 for volumes, 0 for single pictures.",
+        description="A class counts as absent from places farther from its own strokes than this multiple of their "
+        "extent, and than a tenth of the longer image side; 0: never. Default: 1 for volumes, 0 for single pictures.",
+    )
+    enclosed: bool | None = Field(
+        None,
+        description="A class counts as absent from places that background strokes close off from its own strokes in the "
+        "slice. Default: on for volumes, off for single pictures.",
     )
     dense: bool = Field(False, description="Learn from dense labels where a case has both labels and strokes.")
     sample_pictures: int = Field(4, ge=0, description="Slices shown in each picture during training; 0 for none.")

@@ -83,7 +83,7 @@ def test_oversampling_finds_more_structure(plan_and_store: tuple[Plan, Store]) -
 
 def test_reach_marks_far_places_only(plan_and_store: tuple[Plan, Store]) -> None:
     near = sampler(plan_and_store, reach=0.05).batch(0)
-    far = sampler(plan_and_store, reach=0.9).batch(0)
+    far = sampler(plan_and_store, reach=50.0).batch(0)
     assert float(near.absent.sum()) > 0
     assert float(far.absent.sum()) == 0
     assert float((near.absent * near.target).sum()) == 0, "a stroke is never out of its own reach"

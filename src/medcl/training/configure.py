@@ -13,8 +13,8 @@ from medcl.errors import SettingsError, unknown_name
 from medcl.methods import Method, branches_of, methods, needs_teacher, teacher_decay_of
 from medcl.settings import Settings, TrainSettings
 
-DEFAULT_REACH = 0.2
-"""Share of the longer image side beyond which a structure of a volume is not expected from its own strokes."""
+DEFAULT_REACH = 1.0
+"""Multiple of the extent of its strokes beyond which a structure of a volume is not expected."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,14 @@ def resolve(config: RunConfig, plan: Plan) -> RunConfig:
     """Fill in the settings whose default depends on the data, so that the run's record shows what was used."""
     train = config.train
     colour = len(plan.channels) == 3 and all(channel.normalisation == "unit" for channel in plan.channels)
-    reach = train.reach if train.reach is not None else DEFAULT_REACH if plan.size[0] > 1 else 0.0
-    chosen = train.model_copy(update={"augment": train.augment.resolved(colour=colour), "reach": reach})
+    volumes = plan.size[0] > 1  # in single pictures people often mark some of many instances
+    chosen = train.model_copy(
+        update={
+            "augment": train.augment.resolved(colour=colour),
+            "reach": train.reach if train.reach is not None else DEFAULT_REACH if volumes else 0.0,
+            "enclosed": train.enclosed if train.enclosed is not None else volumes,
+        }
+    )
     backbone = config.backbone
     if isinstance(backbone, UNetSettings) and backbone.strides is None and plan.ndim == 3:
         spacing = [mm for mm in plan.spacing_mm if mm is not None]

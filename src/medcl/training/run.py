@@ -33,6 +33,7 @@ from medcl.training.loggers import loggers_for
 from medcl.training.module import TrainingModule
 from medcl.training.pictures import Painter
 from medcl.training.pieces import one_piece
+from medcl.training.reach import absence_in_words
 from medcl.training.report import write_run_report
 from medcl.training.sampling import Sampler, StepBatches, kinds_in_words
 from medcl.training.schedule import Clock
@@ -153,15 +154,6 @@ def _check_before_work(dataset: Dataset, out: Path) -> None:
         )
 
 
-def _reach_in_words(reach: float | None) -> tuple[str, ...]:
-    if not reach:
-        return ()
-    return (
-        f"reach {reach:g}: a class counts as absent farther from its own strokes than {reach:.0%} of the longer image "
-        "side; if structures reach farther than that, set reach=0",
-    )
-
-
 def _say(show: Show, *messages: str) -> None:
     for message in messages:
         show(Progress(0, 0.0, None, message=message))
@@ -255,6 +247,7 @@ class _Run:
             seed=config.train.seed,
             presence=config.train.presence,
             reach=config.train.reach or 0.0,
+            enclosed=bool(config.train.enclosed),
             dense=config.train.dense or learns_from_labels(config.method),
             annotated=self.split.annotated,
         )
@@ -265,7 +258,14 @@ class _Run:
         if is_first_process():
             self._write_run_file()
         learnt = f"cases learnt: {kinds_in_words(self.sampler.kinds)}"
-        _say(self.show, *hardware.reasons, *notes, learnt, *_reach_in_words(config.train.reach), *self.split.reasons)
+        _say(
+            self.show,
+            *hardware.reasons,
+            *notes,
+            learnt,
+            *absence_in_words(config.train.reach, config.train.enclosed),
+            *self.split.reasons,
+        )
         log = RunLog(self.out / "log.csv", keep_until=step if resume else None, write=is_first_process())
         module = TrainingModule(
             network,

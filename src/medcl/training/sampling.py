@@ -15,7 +15,7 @@ from medcl.data.labels import UNLABELLED
 from medcl.data.plan import Plan
 from medcl.data.store import PreparedCase, Store
 from medcl.errors import RunError
-from medcl.training.reach import COARSE, beyond_reach
+from medcl.training.reach import COARSE, impossible_places
 
 CANVAS = 1.35
 """Side of the canvas around a patch: room for rotation and zoom, so that corners hold image and not padding."""
@@ -32,7 +32,7 @@ class _Source:
     annotation: np.ndarray | None  # (Z, Y, X) class indices or UNLABELLED; None where the case has neither kind
     drawn: np.ndarray  # (Z, C) bool, classes drawn in the slice
     strokes: np.ndarray  # (n, 3) positions of foreground strokes, or of any stroke where there is none
-    far: np.ndarray | None  # (C, Z, y, x) bool on a coarse grid, see `medcl.training.reach`; None without a reach
+    far: np.ndarray | None  # (C, Z, y, x) bool on a coarse grid, see `medcl.training.reach`; None without a rule
 
 
 class Sampler:
@@ -48,7 +48,8 @@ class Sampler:
         seed: Seed of all draws.
         presence: `slice`: a class that was looked for and not drawn in a slice counts as absent from it; `case`: only a
             class that is drawn nowhere in the case counts as absent.
-        reach: A class counts as absent farther from its own strokes than this share of the longer image side; 0: never.
+        reach: A class counts as absent farther from its own strokes than this multiple of their extent; 0: never.
+        enclosed: A class counts as absent from what background strokes close off from its own strokes in the slice.
         dense: Where a case has both, learn from the dense label instead of the strokes. A case with only one of the two
             is learnt from that one.
         annotated: Cases whose strokes or labels are used; the others are images alone. None: all.
@@ -69,11 +70,13 @@ class Sampler:
         seed: int,
         presence: str = "slice",
         reach: float = 0.0,
+        enclosed: bool = False,
         dense: bool = False,
         annotated: Collection[str] | None = None,
     ) -> None:
         self.plan, self.batch_size, self.patch = plan, batch_size, patch
-        self.oversample, self.seed, self.presence, self.reach = oversample, seed, presence, reach
+        self.oversample, self.seed, self.presence = oversample, seed, presence
+        self.reach, self.enclosed = reach, enclosed
         self.classes = len(plan.classes)
         self.canvas = tuple(max(p, round(p * CANVAS)) for p in patch)
         if plan.ndim == 3 and patch[0] < patch[-1] / 2:
@@ -102,12 +105,12 @@ class Sampler:
         if not len(strokes):
             strokes = np.argwhere(annotation != UNLABELLED)
         far = None
-        if self.reach and annotation is case.scribble:
-            sides = [n * mm for n, mm in zip(case.image.shape[2:], case.spacing_mm[1:], strict=True)]
-            far = beyond_reach(
+        if annotation is case.scribble:
+            far = impossible_places(
                 annotation,
                 case.spacing_mm,
-                self.reach * max(sides),
+                reach=self.reach,
+                enclosed=self.enclosed,
                 classes=self.classes,
                 annotated=case.annotated,
                 across_slices=self.plan.ndim == 3,
