@@ -139,8 +139,8 @@ def absence_in_words(reach: float | None, enclosed: bool | None) -> tuple[str, .
         )
     if enclosed:
         words.append(
-            "enclosed: a class counts as absent from what background strokes close off from its own in a slice; if only "
-            "some of several pieces of a structure were drawn, set enclosed=false"
+            "enclosed: a class counts as absent from what background strokes close off from its own in a slice; "
+            "if only some of several pieces of a structure were drawn, set enclosed=false"
         )
     return tuple(words)
 
