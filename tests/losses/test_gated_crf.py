@@ -49,7 +49,7 @@ def random_case(size: tuple[int, ...], channels: int = 1) -> tuple[Tensor, Tenso
 
 
 def test_two_pixels_by_hand() -> None:
-    # Alike and one apart: kernel exp(-1/2). They agree with 0.8 * 0.4 + 0.2 * 0.6 = 0.44. Each is the other's neighbour.
+    # Alike, one pixel apart: kernel exp(-1/2). They agree with 0.8 * 0.4 + 0.2 * 0.6 = 0.44; each hears the other.
     p = torch.tensor([[0.8, 0.4], [0.2, 0.6]]).reshape(1, 2, 1, 2)
     same = torch.zeros(1, 1, 1, 2)
     energy = gated_crf(p, same, radius=(1, 1), sigma_distance=1.0)

@@ -113,7 +113,18 @@ class Method(Protocol):
 
 methods: Registry[type[Method]] = Registry(
     "method",
-    {"medcl": "medcl.methods.medcl", "partial-ce": "medcl.methods.partial_ce", "dense": "medcl.methods.dense"},
+    {
+        "medcl": "medcl.methods.medcl",
+        "dense": "medcl.methods.dense",
+        "partial-ce": "medcl.methods.partial_ce",
+        "partial-ce-dice": "medcl.methods.partial_ce_dice",
+        "partial-ce-entropy": "medcl.methods.partial_ce_entropy",
+        "partial-ce-gated-crf": "medcl.methods.partial_ce_gated_crf",
+        "partial-ce-intensity-variance": "medcl.methods.partial_ce_intensity_variance",
+        "partial-ce-mumford-shah": "medcl.methods.partial_ce_mumford_shah",
+        "partial-ce-tv": "medcl.methods.partial_ce_tv",
+        "random-walker": "medcl.methods.random_walker",
+    },
 )
 
 
