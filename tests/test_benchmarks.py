@@ -1,4 +1,4 @@
-"""The results page reads what the benchmark scripts write."""
+"""The results page reads what the speed scripts write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
-
-import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -39,24 +37,3 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     assert "| OpenVINO bf16, flips | 0.500 |" in lines
     assert "| flips | 12.3 |" in lines
     assert "| OpenVINO bf16 | 0.99995 |" in lines
-
-
-def test_recipes_give_every_job_a_known_method_and_a_budget() -> None:
-    from medcl.settings import BudgetSettings, set_by_path
-    from medcl.training.configure import configure
-
-    for recipe in sorted((FOLDER / "recipes").glob("*.yaml")):
-        jobs = script("run").jobs_of(recipe)
-        assert len({job["name"] for job in jobs}) == len(jobs)
-        for job in jobs:
-            BudgetSettings.from_text(job["budget"])
-            settings = (f"{key}={value}" for key, value in job["settings"].items())
-            configure(set_by_path({}, [f"method.name={job['method']}", *settings]))
-
-
-def test_a_job_that_is_not_in_the_recipe_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    recipe = next(iter((FOLDER / "recipes").glob("*.yaml")))
-    arguments = ["run.py", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path), "--only", "nothing-s0"]
-    monkeypatch.setattr("sys.argv", arguments)
-    with pytest.raises(SystemExit, match="no such job: nothing-s0"):
-        script("run").main()

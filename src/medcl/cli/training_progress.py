@@ -47,7 +47,7 @@ class TrainingProgress:
             return
         numbers = [f"loss {moment.losses['loss']:.3f}"] if "loss" in moment.losses else []
         numbers += [f"{name} {value:.3f}" for name, value in list(moment.scores.items())[:1]]
-        left = "" if moment.seconds_left is None else f"{_clock(moment.seconds_left)} left"
+        left = "" if moment.seconds_left is None else f"{clock(moment.seconds_left)} left"
         self.bar.update(self.task, completed=moment.share, step=moment.step, left=left, numbers=" ".join(numbers))
         if self.bar.disable and moment.losses and time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
@@ -57,7 +57,8 @@ class TrainingProgress:
             )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

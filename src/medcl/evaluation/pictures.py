@@ -44,19 +44,20 @@ def colour_of(index: int) -> str:
     return COLOURS[(index - 1) % len(COLOURS)] if index > 0 else BACKGROUND_COLOUR
 
 
-def picture(view: Slice, *, show: str, crop: bool = True) -> bytes:
+def picture(view: Slice, *, show: str, crop: bool | tuple[slice, slice] = True) -> bytes:
     """Draw one panel.
 
     Args:
         view: What there is.
         show: "strokes": image and strokes; "label": filled label; "prediction": filled prediction with the label's
             outline in white.
-        crop: Whether to show the part with structures only, with a margin.
+        crop: Whether to show the part with structures only, with a margin; or which rows and columns to show.
 
     Returns:
         PNG, longer side `SIDE` pixels, voxels in their true proportions.
     """
-    rows, columns = _window(view) if crop else (slice(0, view.label.shape[0]), slice(0, view.label.shape[1]))
+    everything = (slice(0, view.label.shape[0]), slice(0, view.label.shape[1]))
+    rows, columns = crop if isinstance(crop, tuple) else window(view) if crop else everything
     canvas, sample = _canvas(view, rows, columns)
     label = sample(view.label)
     if show == "strokes" and view.scribble is not None:
@@ -87,7 +88,7 @@ def best_slices(label: np.ndarray, prediction: np.ndarray) -> list[int]:
     return list(dict.fromkeys([int(structure.argmax()), int(worst.argmax())]))
 
 
-def _window(view: Slice) -> tuple[slice, slice]:
+def window(view: Slice) -> tuple[slice, slice]:
     """Return the rows and columns around all structures and strokes of structures, with a quarter as margin."""
     masks = [view.label > 0]
     masks += [extra > 0 for extra in (view.prediction, view.scribble) if extra is not None]

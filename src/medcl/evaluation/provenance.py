@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("torch", "lightning", "monai", "numpy", "scipy", "SimpleITK", "openvino", "onnxruntime", "matplotlib")
 """Packages that can change a number; those that are not installed are left out."""
@@ -23,6 +25,37 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def code_version() -> dict[str, Any]:
+    """Return the git commit of the running code, and whether the code differs from it.
+
+    Returns:
+        `commit` (12 digits) and `changed` (bool); both None where medcl was installed, or git is not there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    unknown: dict[str, Any] = {"commit": None, "changed": None}
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # another project's checkout around us
+        return unknown
+    commit = _git(package, "rev-parse", "--short=12", "HEAD")
+    changes = _git(package, "status", "--porcelain", "--", ".")
+    return (
+        unknown if commit is None or changes is None else {"commit": commit.strip(), "changed": bool(changes.strip())}
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "--no-optional-locks", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def machine() -> dict[str, str]:
