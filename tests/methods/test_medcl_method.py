@@ -72,7 +72,8 @@ def test_weight_zero_removes_one_term_and_leaves_the_others(
 @pytest.mark.parametrize("term", TERMS)
 def test_a_weight_scales_its_term_alone(term: str, make_trial: Callable, batch_for: Callable) -> None:
     whole = make_trial("medcl", groups=GROUPS)
-    tripled = make_trial("medcl", groups=GROUPS, weights={term: 3})
+    usual = MedCL().weights.model_dump(by_alias=True)[term]
+    tripled = make_trial("medcl", groups=GROUPS, weights={term: 3 * usual})
     batch = batch_for(whole, 3, (9, 7))
     losses, others = whole.step(batch), tripled.step(batch)
     for name in TERMS:
@@ -304,7 +305,9 @@ def test_faithful_existence_knows_no_places(make_trial: Callable, batch_for: Cal
         batch = batch_for(trial, 2, (8, 8))
         probabilities = trial.network(batch.image).softmax(dim=1)
         present = batch.present[[0, 2, 0, 2]] if faithful else batch.present
-        expected = class_existence(probabilities, present, None if faithful else batch.absent)
+        expected = trial.method.weights.existence * class_existence(
+            probabilities, present, None if faithful else batch.absent
+        )
         torch.testing.assert_close(trial.step(batch)["existence"], expected)
 
 

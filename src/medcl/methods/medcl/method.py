@@ -32,7 +32,7 @@ class Weights(Settings):
     dice: float = Field(1.0, ge=0, description="Dice on strokes.")
     mixed_partial_ce: float = Field(1.0, ge=0, description="Cross-entropy on the mixed strokes of mixed images.")
     mix_consistency: float = Field(1.0, ge=0, description="Prediction of the mix against mix of the predictions.")
-    existence: float = Field(1.0, ge=0, description="No mass on classes that are not in the image.")
+    existence: float = Field(3.0, ge=0, description="No mass on classes that cannot be in the image or at the place.")
     local: float = Field(1.0, ge=0, description="Contrast between images on the individual code.")
     global_: float = Field(
         1.0, ge=0, alias="global", description="Clustering of classes and groups on the anatomy code."
@@ -83,6 +83,7 @@ class MedCL(Settings):
     @classmethod
     def _reference_numbers(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("faithful"):
+            weights = values.get("weights", {})
             return {
                 "box": (0.9, 1.0),
                 "alpha": 0.5,
@@ -91,6 +92,7 @@ class MedCL(Settings):
                 "start": 0.0,
                 "ramp": 0.0,
                 **values,
+                "weights": {"existence": 1.0, **weights} if isinstance(weights, dict) else weights,
             }
         return values
 
