@@ -23,6 +23,10 @@ from medcl.training.sampling import Sampler
 
 NAMES = methods.names()  # when tests are collected: the pages' examples register more later
 GROUPS = ((1, 2), (2,))
+BACKGROUND_APART = {"cyclemix", "shapepu"}
+"""Methods that treat class 0 as background on purpose: smaller pieces become it, and it is never ruled out."""
+STROKES_FIRST = {"shapepu": 40}
+"""Steps on strokes alone that a method needs first: class ratios cannot be estimated from random predictions."""
 every_method = pytest.mark.parametrize("name", NAMES)
 
 
@@ -93,6 +97,8 @@ def test_a_step_repeats_and_leaves_its_batch_alone(name: str, make_trial: Callab
 def test_permuting_the_classes_permutes_the_result(
     name: str, order: tuple[int, ...], make_trial: Callable, batch_for: Callable
 ) -> None:
+    if order[0] and name in BACKGROUND_APART:
+        order = (0, *(c for c in order if c))
     groups = ((1, 2, 3), (2, 3))
     place = {old: new for new, old in enumerate(order)}
     trial = make_trial(name, classes=4, groups=groups)
@@ -110,9 +116,9 @@ def test_learns_one_tiny_batch_by_heart(name: str, make_trial: Callable, batch_f
     trial = make_trial(name, groups=((1, 2),))
     batch = batch_for(trial, 2, (12, 12))
     optimiser = torch.optim.Adam(trial.parameters().values(), lr=0.03)
-    course = []
-    for _ in range(40):
-        loss = total(trial.step(batch))
+    course, alone = [], STROKES_FIRST.get(name, 0)
+    for step in range(alone + 40):
+        loss = total(trial.step(batch, progress=float(step >= alone)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -124,6 +124,11 @@ methods: Registry[type[Method]] = Registry(
         "partial-ce-mumford-shah": "medcl.methods.partial_ce_mumford_shah",
         "partial-ce-tv": "medcl.methods.partial_ce_tv",
         "random-walker": "medcl.methods.random_walker",
+        "cyclemix": "medcl.methods.cyclemix",
+        "dmpls": "medcl.methods.dmpls",
+        "scribble2label": "medcl.methods.scribble2label",
+        "shapepu": "medcl.methods.shapepu",
+        "ustm": "medcl.methods.ustm",
     },
 )
 

@@ -12,13 +12,21 @@ from medcl.methods import Losses, Network
 from medcl.settings import Settings
 
 
-class Regularised(Settings):
-    """Partial cross-entropy plus the terms that a method names in `terms`; a method of this kind is only its terms."""
+class Growing(Settings):
+    """Options of a method with cross-entropy on strokes and other terms that set in later."""
 
     ce_weight: float = Field(1.0, ge=0, description="Weight of the cross-entropy on strokes.")
     weight: float = Field(0.1, ge=0, description="Weight of the other terms once they are fully grown.")
     start: float = Field(0.0, ge=0, lt=1, description="Share of the budget spent on strokes alone.")
     ramp: float = Field(0.0, ge=0, le=1, description="Share of the budget over which the terms then grow.")
+
+    def strength(self, network: Network) -> float:
+        """Return the weight of the other terms at this moment, 0 before `start`."""
+        return self.weight * grown(network.progress, start=self.start, ramp=self.ramp)
+
+
+class Regularised(Growing):
+    """Partial cross-entropy plus the terms that a method names in `terms`; a method of this kind is only its terms."""
 
     def terms(self, batch: Batch, logits: Tensor) -> Losses:
         """Return the named terms besides the cross-entropy, before their weight.
@@ -33,7 +41,7 @@ class Regularised(Settings):
         """Return the partial cross-entropy and, from `start` on, the weighted terms."""
         logits = network(batch.image)
         losses = {"partial_ce": self.ce_weight * partial_cross_entropy(logits, batch.target)}
-        strength = self.weight * grown(network.progress, start=self.start, ramp=self.ramp)
+        strength = self.strength(network)
         if strength:
             with torch.autocast(logits.device.type, enabled=False):
                 terms = self.terms(batch, logits.float())
