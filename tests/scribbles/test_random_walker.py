@@ -12,7 +12,7 @@ from medcl.scribbles.random_walker import random_walk
 
 
 def dense_solution(image: np.ndarray, seeds: np.ndarray, classes: int, beta: float) -> np.ndarray:
-    """Return (C, *S) from the whole graph Laplacian: L_U X = -B^T M (Grady 2006, eq. 10)."""
+    """Return (C, *S) from the whole graph Laplacian: L_U X = -B^T M (Grady 2006)."""
     size = seeds.shape
     number = np.arange(seeds.size).reshape(size)
     laplacian = np.zeros((seeds.size, seeds.size))

@@ -31,11 +31,11 @@ def standardised(image: Tensor) -> Tensor:
 def intensity_variance(probabilities: Tensor, image: Tensor, *, eps: float = 1.0) -> Tensor:
     """Variance of the intensity inside each predicted class, mean over samples and classes.
 
-    Source: Luo et al., WORD, Medical Image Analysis 82, 2022, whose scribble baseline adds the intra-class intensity
-    variance to partial cross-entropy. The form is derived: the variance with the class probabilities as weights,
+    Source: derived, after the intra-class variance that the WSL4MIS collection (Luo et al.) adds to partial
+    cross-entropy: the variance with the class probabilities as weights,
     v_c = sum_i p_ic |x_i - m_c|^2 / sum_i p_ic, m_c = sum_i p_ic x_i / sum_i p_ic, as in the region term of Chan and
-    Vese, IEEE TIP 2001 (the public WSL4MIS code takes the deviation of x p_c over *all* pixels, which also grows with
-    the size of the class).
+    Vese, IEEE TIP 2001 (WSL4MIS takes the deviation of x p_c over *all* pixels, which also grows with the size of the
+    class).
 
     Args:
         probabilities: (N, C, *S), sum 1 over C.

@@ -13,7 +13,7 @@ from medcl.methods.regularised import Regularised
 
 @methods.register("partial-ce-intensity-variance")
 class PartialCEIntensityVariance(Regularised):
-    """Intra-class intensity variance (Luo et al., WORD, Medical Image Analysis 82, 2022)."""
+    """Variance of the intensity in each predicted class (derived, after the WSL4MIS collection of Luo et al.)."""
 
     weight: float = Field(0.1, ge=0, description="Weight of the variance once it is fully grown.")
 

@@ -12,8 +12,9 @@ from medcl.data.labels import UNLABELLED
 def random_walk(image: np.ndarray, seeds: np.ndarray, *, classes: int, beta: float = 130.0) -> np.ndarray:
     """Probability per class that a walker from a pixel, which avoids steps over edges, meets a stroke of it first.
 
-    Source: Grady, IEEE PAMI 28(11), 2006, eq. 1 and 10, as `skimage.segmentation.random_walker` solves it: steps have
-    the weight exp(-beta |x_i - x_j|^2 / (10 sd)), sd the standard deviation of the image. Every class with a stroke
+    Source: Grady, IEEE PAMI 28(11), 2006, the combinatorial Dirichlet problem, as
+    `skimage.segmentation.random_walker` solves it: steps have the weight exp(-beta |x_i - x_j|^2 / (10 sd)), sd the
+    standard deviation of the image, divided by the root of the number of channels. Every class with a stroke
     competes; a class without any gets 0 everywhere, so the caller must know that it is not in the image.
 
     Args:
