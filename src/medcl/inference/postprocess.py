@@ -49,7 +49,7 @@ def unions_of(
         return []
     if mode == "auto":
         return [tuple(union) for union in one_piece]
-    by_class = [(index,) for index in range(1, classes)]
+    by_class: list[tuple[int, ...]] = [(index,) for index in range(1, classes)]
     return by_class if mode == "class" else _groups_first(groups)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -25,9 +27,10 @@ class Growing(Settings):
         return self.weight * grown(network.progress, start=self.start, ramp=self.ramp)
 
 
-class Regularised(Growing):
+class Regularised(Growing, ABC):
     """Partial cross-entropy plus the terms that a method names in `terms`; a method of this kind is only its terms."""
 
+    @abstractmethod
     def terms(self, batch: Batch, logits: Tensor) -> Losses:
         """Return the named terms besides the cross-entropy, before their weight.
 
@@ -35,7 +38,6 @@ class Regularised(Growing):
             batch: Images and strokes.
             logits: (N, C, *S) float32 of the batch's images.
         """
-        raise NotImplementedError
 
     def step(self, batch: Batch, network: Network) -> Losses:
         """Return the partial cross-entropy and, from `start` on, the weighted terms."""

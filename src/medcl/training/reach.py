@@ -119,7 +119,8 @@ def closed_off(strokes: np.ndarray, *, classes: int, annotated: tuple[int, ...])
     closed = np.zeros((classes, depth, -(-height // COARSE), -(-width // COARSE)), bool)
     steps = generate_binary_structure(2, 1)
     for z, plane in enumerate(strokes):
-        regions, _ = label(plane != 0, structure=steps)
+        regions = np.empty(plane.shape, np.int32)
+        label(plane != 0, structure=steps, output=regions)
         if not (plane == 0).any():
             continue
         for c in annotated:
