@@ -126,7 +126,8 @@ def closed_off(strokes: np.ndarray, *, classes: int, annotated: tuple[int, ...])
         for c in annotated:
             own = np.unique(regions[plane == c])
             if c and len(own):
-                closed[c, z] = _cells(~np.isin(regions, own)[None], True).all(axis=(2, 4))[0]
+                outside = ~np.isin(regions, own)
+                closed[c, z] = np.asarray(_cells(outside[None], True).all(axis=(2, 4)))[0]
     return closed
 
 
