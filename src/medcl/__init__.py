@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medcl.inference.predict import predict_files as predict
     from medcl.phantom import make_phantom as make_phantom
     from medcl.scribbles.check import check as check
+    from medcl.scribbles.write import scribble as scribble
     from medcl.training import train as train
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "init_dataset",
     "check",
     "make_phantom",
+    "scribble",
     "Dataset",
     "train",
     "Model",
@@ -37,6 +39,7 @@ _HOMES = {
     "init_dataset": "medcl.data.init:init_dataset",
     "check": "medcl.scribbles.check:check",
     "make_phantom": "medcl.phantom:make_phantom",
+    "scribble": "medcl.scribbles.write:scribble",
     "Dataset": "medcl.data.dataset:Dataset",
     "train": "medcl.training:train",
     "Model": "medcl.inference.model:Model",

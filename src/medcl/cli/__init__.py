@@ -28,6 +28,7 @@ COMMANDS = {
     "init": CommandEntry("medcl.cli.init:init", "Write dataset.json for a folder of images and scribbles."),
     "check": CommandEntry("medcl.cli.check:check", "List what is wrong with a dataset and where strokes lack."),
     "phantom": CommandEntry("medcl.cli.phantom:phantom", "Write a made-up dataset with dense labels and strokes."),
+    "scribble": CommandEntry("medcl.cli.scribble:scribble", "Draw strokes from dense labels, as people draw them."),
     "train": CommandEntry("medcl.cli.train:train", "Train a segmentation model from strokes."),
     "predict": CommandEntry("medcl.cli.predict:predict", "Write masks for images, in the geometry of each image."),
     "evaluate": CommandEntry("medcl.cli.evaluate:evaluate", "Score predictions against labels and write a report."),

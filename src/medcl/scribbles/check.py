@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medcl.data.check import DrawnCase, Finding, FindingGroup, Inspection, group_findings, read_contents
 from medcl.data.check.geometry import TOLERANCE_MM
+from medcl.data.labels import UNLABELLED
 from medcl.scribbles.coverage import CaseCoverage, measure_coverage
+from medcl.scribbles.known import find_unusual
+from medcl.scribbles.measure import StrokeRow, measure_strokes
 
+_MEASURED_SLICES, _MEASURED_IN_ALL = 4, 80  # slices per scribble and in all whose strokes are measured
 FAR_SHARE = 1 / 3
 """Share of an image's in-plane diagonal beyond which a pixel counts as far from every stroke."""
 
@@ -104,6 +110,8 @@ def check(
     folder = Path(folder)
     contents = read_contents(folder, scribbles)
     coverage: list[CaseCoverage] = []
+    measured_strokes: list[StrokeRow] = []
+    slices_left = _MEASURED_IN_ALL
 
     def look(drawn: DrawnCase) -> list[Finding]:
         if contents.labels is None or contents.labels.strokes.ignore is None:
@@ -118,6 +126,13 @@ def check(
             inside=drawn.inside,
         )
         coverage.append(measured)
+        nonlocal slices_left
+        held = [int(z) for z in np.flatnonzero((drawn.scribble != UNLABELLED).any(axis=(1, 2)))]
+        chosen = held[:: max(1, len(held) // _MEASURED_SLICES)][: min(_MEASURED_SLICES, slices_left)]
+        slices_left -= len(chosen)
+        measured_strokes.extend(
+            measure_strokes(drawn.scribble, drawn.geometry.spacing_mm, drawn.label, case=drawn.case, slices=chosen)
+        )
         return find_far(measured, far_share)
 
     inspection = Inspection(contents, tolerance_mm=tolerance_mm, look=look)
@@ -126,7 +141,8 @@ def check(
             progress(number, len(contents.cases), files.case.id)
         inspection.check_case(files)
     inspection.finish()
-    return CheckReport(folder, contents.classes, len(contents.cases), tuple(inspection.findings), tuple(coverage))
+    findings = (*inspection.findings, *find_unusual(measured_strokes))
+    return CheckReport(folder, contents.classes, len(contents.cases), findings, tuple(coverage))
 
 
 def find_far(coverage: CaseCoverage, far_share: float = FAR_SHARE) -> list[Finding]:
