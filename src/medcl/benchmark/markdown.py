@@ -8,9 +8,9 @@ from medcl.benchmark.tables import (
     curve_table,
     notes,
     overall_rank_table,
+    pair_table,
     rank_table,
     score_table,
-    test_table,
 )
 from medcl.evaluation.blocks import Table
 
@@ -29,7 +29,7 @@ def page(results: Results) -> str:
         lines += [f"## {group.title}", ""]
         for table in (
             score_table(group),
-            test_table(group, recipe.reference),
+            pair_table(group, recipe.reference),
             rank_table(group),
             curve_table(group),
             cost_table(group),

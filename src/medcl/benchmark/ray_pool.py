@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from medcl.benchmark.work import FAILED, LOG, STOPPED
 from medcl.errors import MissingExtraError, RunError
 
 
@@ -15,7 +17,12 @@ def do_job_there(out: str, folder: str, parallel: int) -> int:
     if not Path(folder, "job.json").exists():
         raise RunError(f"{folder}: not there on this machine; give --out on a disk that all machines share.")
     command = [sys.executable, "-m", "medcl.benchmark.worker", out, folder, str(parallel)]
-    return subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # how Ray cancels: the job saves and ends
+        process.send_signal(signal.SIGINT)
+        return process.wait()
 
 
 class RayPool:
@@ -49,6 +56,7 @@ class RayPool:
         # A job that was lost with its machine is found unfinished, and the next call goes on with it.
         self._task = ray.remote(do_job_there).options(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)
         self._running: dict[Any, Path] = {}
+        self._stopping = False
 
     def start(self, folder: Path) -> None:
         """Start the job in a folder."""
@@ -63,12 +71,14 @@ class RayPool:
             try:
                 found.append((folder, int(self._ray.get(task))))
             except Exception as error:  # of the other machine, of whatever kind
-                (folder / "job.log").open("a", encoding="utf-8").write(f"{error}\n")
-                found.append((folder, 1))
+                with (folder / LOG).open("a", encoding="utf-8") as log:
+                    log.write(f"{error}\n")
+                found.append((folder, STOPPED if self._stopping else FAILED))
         return found
 
     def stop(self) -> None:
         """Interrupt all jobs: each gets a SIGINT through Ray and saves."""
+        self._stopping = True
         for task in self._running:
             self._ray.cancel(task, force=False)
 

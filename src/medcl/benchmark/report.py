@@ -16,9 +16,9 @@ from medcl.benchmark.tables import (
     notes,
     number,
     overall_rank_table,
+    pair_table,
     rank_table,
     score_table,
-    test_table,
 )
 from medcl.evaluation.blocks import Block, Card, Cards, Curve, Figure, Figures, Section, Table, Text
 from medcl.evaluation.comparison import case_mean
@@ -87,7 +87,7 @@ def _scores(group: Group, reference: str | None) -> Section:
     medians = ", ".join(f"{name} {np.nanmedian(values):.3f}" for name, values in by_case.items())
     figure = Figure(box_plot(by_case, "Dice"), f"Dice per case and method. Medians: {medians}.", "One point per case.")
     blocks.append(Figures([figure]))
-    blocks += [table for table in (test_table(group, reference), rank_table(group)) if table is not None]
+    blocks += [table for table in (pair_table(group, reference), rank_table(group)) if table is not None]
     return Section(f"Scores: {group.title}", blocks)
 
 

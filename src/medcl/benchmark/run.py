@@ -15,10 +15,13 @@ from medcl.benchmark.jobs import Job, choose, expand
 from medcl.benchmark.pool import LocalPool, Pool, machine_slots
 from medcl.benchmark.recipe import Recipe, load_recipe
 from medcl.benchmark.work import BUSY, DONE, FAILED, FAILURE, PROGRESS, RESULT, STOPPED, finished
+from medcl.data.dataset import Dataset
 from medcl.errors import DataError, MedclError, SettingsError
+from medcl.evaluation.report import flatten
 from medcl.files import check_place, read_json, write_json
 from medcl.methods import learns_from_labels
 from medcl.training.configure import configure
+from medcl.training.split import choose_annotated
 
 POLL_SECONDS = 1.0
 OTHERS_SECONDS = 10.0
@@ -91,21 +94,56 @@ def plan_benchmark(
     jobs = expand(chosen, protocols, data=Path(data))
     problems: dict[str, str] = {}
     fingerprints: dict[str, str] = {}
+    opened: dict[tuple[str, bool], Dataset | None] = {}
     for job in jobs:
         try:
             config = configure(job.settings)
         except MedclError as error:
             problems.setdefault(str(error), job.name)
             continue
+        what = (job.data, learns_from_labels(config.method))
         try:
-            dataset = check_entry(job.entry, from_labels=learns_from_labels(config.method))
-            fingerprints.setdefault(job.data, dataset.digest)
+            if what not in opened:
+                opened[what] = None
+                opened[what] = check_entry(job.entry, from_labels=what[1])
+            dataset = opened[what]
+            if dataset is not None:
+                _check_cases(job, dataset)
+                fingerprints.setdefault(job.data, dataset.digest)
         except MedclError as error:
             problems.setdefault(str(error), f"data set {job.data}")
     if problems:
         words = " ".join(f"{where}: {problem}" for problem, where in problems.items())
         raise SettingsError(f"recipe {chosen.name}: {words}")
     return [replace(job, fingerprint=fingerprints[job.data]) for job in jobs]
+
+
+def _check_cases(job: Job, dataset: Dataset) -> None:
+    kinds = ("label",) if job.entry.simulate is not None else ("scribble", "label")
+    annotated = [case.id for case in dataset.cases("Tr") if any(getattr(case, kind) for kind in kinds)]
+    choose_annotated(annotated, job.cases, job.seed)
+
+
+def other_defaults(job: Job, out: Path) -> list[str]:
+    """Return which settings a finished job was trained with that are different today, as 'key: was X, is Y'."""
+    path = job.folder(out) / "run" / "run.json"
+    if not path.exists():
+        return []
+    before, now = flatten(read_json(path)["settings"]), flatten(configure(job.settings).as_dict())
+    # None stands for what follows from the data; a setting that only one of the two knows changes nothing by itself.
+    shared = [key for key, value in now.items() if value is not None and key in before]
+    return [f"{key}: was {before[key]}, is {now[key]}" for key in shared if before[key] != now[key]]
+
+
+def set_aside(job: Job, out: Path) -> Path | None:
+    """Rename the folder of a job, so that the job is done again; nothing is deleted."""
+    folder = job.folder(out)
+    if not folder.exists():
+        return None
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    return folder.rename(target)
 
 
 def run_benchmark(
@@ -115,6 +153,7 @@ def run_benchmark(
     *,
     protocols: Sequence[str] | None = None,
     only: Sequence[str] = (),
+    redo: Sequence[str] = (),
     jobs: int | None = None,
     ray: str | None = None,
     show: Show = lambda status: None,
@@ -127,6 +166,7 @@ def run_benchmark(
         data: Folder below which the folders of data sets lie.
         protocols: Names of protocols; default: the recipe's first one.
         only: Names of jobs to run, with `*` and `?`; default: all. The report is about all that is finished.
+        redo: Names of jobs to do again although they are finished; what they left is set aside.
         jobs: Jobs at a time; default: one per GPU, or one per core.
         ray: Address of a Ray cluster whose machines share the disk; default: processes of this machine.
         show: Told where it stands, at least once a second.
@@ -144,6 +184,13 @@ def run_benchmark(
     wanted = choose(planned, only)
     folder = out / chosen.name
     remember(chosen, planned, folder)
+    for job in choose(wanted, redo) if redo else ():
+        set_aside(job, out)
+    for job in wanted:
+        changes = other_defaults(job, out) if finished(job, out) else []
+        if changes:
+            words = f"{job.name}: finished with other defaults ({'; '.join(changes)}); --redo {job.name} does it again"
+            show(Status(len(wanted), message=words))
     open_jobs = [job for job in wanted if not finished(job, out)]
     failed: dict[str, str] = {}
     stopped = False

@@ -85,7 +85,7 @@ def _leading(text: str) -> float:
         return -1.0
 
 
-def test_table(group: Group, reference: str | None) -> Table | None:
+def pair_table(group: Group, reference: str | None) -> Table | None:
     """Return the paired tests between methods; None with one method."""
     scores = {method: group.scores(method, "dice") for method in group.methods}
     if len(scores) < 2:

@@ -23,7 +23,7 @@ from medcl.evaluation.provenance import code_version, machine, versions
 from medcl.files import atomic_write, read_json, write_json
 from medcl.inference.postprocess import keep_largest
 
-RESULT, TRAINED, PROGRESS, FAILURE = "benchmark.json", "trained.json", "progress.json", "failure.json"
+RESULT, TRAINED, PROGRESS, FAILURE, LOG = "benchmark.json", "trained.json", "progress.json", "failure.json", "job.log"
 DONE, FAILED, STOPPED, BUSY = 0, 1, 130, 75
 """Exit codes of a job's process: finished; failed, see failure.json; interrupted; another process works on it."""
 
@@ -99,7 +99,7 @@ def _train(job: Job, folder: Path, dataset: Dataset, out: Path, report: Report, 
 
     def show(moment: Any) -> None:
         left = moment.seconds_left if moment.seconds_left is not None else budget_left
-        report(moment.message if not moment.step and moment.message else "training", moment.share, left)
+        report(moment.message if moment.message.startswith("preparing") else "training", moment.share, left)
 
     result = medcl.train(
         dataset, run, settings=job.settings, resume=(run / "run.json").exists(), store=out / "store", show=show

@@ -20,12 +20,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medcl.benchmark.jobs import Job
-from medcl.benchmark.work import BUSY, DONE, FAILED, FAILURE, PROGRESS, STOPPED, Stopped, do_job, finished
+from medcl.benchmark.work import BUSY, DONE, FAILED, FAILURE, LOG, PROGRESS, STOPPED, Stopped, do_job, finished
 from medcl.errors import MedclError
 from medcl.files import TEMPORARY_PREFIX, write_json
 
 PROGRESS_SECONDS = 2.0
-LOG = "job.log"
 
 
 def work(out: Path, folder: Path, parallel: int) -> int:
@@ -99,14 +98,17 @@ def _interrupt(children: dict[int, str]) -> None:
 
 
 def _fork(out: Path, order: dict[str, Any], parallel: int) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # none may get lost before the child can take it
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         return child
     code = FAILED
     try:
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the one who started this, who passes it on once
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         os.environ.update(order["env"])
         redirect(Path(order["folder"]))
         code = work(out, Path(order["folder"]), parallel)

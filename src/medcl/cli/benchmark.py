@@ -22,6 +22,9 @@ def benchmark(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Jobs to run, with * and ?; repeatable; default: all.")
     ] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option("--redo", help="Finished jobs to do again, with * and ?; repeatable.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Jobs at a time; default: one per GPU, else one per core.")
     ] = None,
@@ -72,7 +75,7 @@ def benchmark(
         return
     with BenchmarkProgress() as progress:
         result = run_benchmark(
-            chosen, out, data, protocols=protocol, only=only or (), jobs=jobs, ray=ray, show=progress
+            chosen, out, data, protocols=protocol, only=only or (), redo=redo or (), jobs=jobs, ray=ray, show=progress
         )
     _tell(result)
     if not result.complete:
