@@ -35,7 +35,8 @@ def runnable(page: Path) -> bool:
 
 
 def shorten(code: str) -> str:
-    code = re.sub(r"--budget \S+", f"--budget {SHORT}", code)
+    # what a budget of strokes limits is not training, and short anyway
+    code = re.sub(r"^(?!medcl scribble)(.*--budget) \S+", rf"\1 {SHORT}", code, flags=re.MULTILINE)
     return re.sub(r'budget="\w+"', f'budget="{SHORT}"', code)
 
 
