@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from medcl.errors import RunError
 
+GOODBYE_SECONDS = 10.0
 _STOP: int = signal.SIGINT if os.name == "posix" else getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
 
 
@@ -148,6 +149,8 @@ class LocalPool:
         if self._server is not None and self._server.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._server.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.wait(GOODBYE_SECONDS)
 
 
 def _device(gpu: int) -> str:
