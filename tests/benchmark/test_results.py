@@ -14,7 +14,7 @@ from medcl.benchmark.jobs import Job, expand
 from medcl.benchmark.markdown import page, render
 from medcl.benchmark.results import TIDY, Results, load_results, recipes_in, write_results
 from medcl.benchmark.run import remember
-from medcl.benchmark.tables import curve_table, notes, overall_rank_table, pair_table, rank_table, score_table
+from medcl.benchmark.tables import _at_tenths, curve_table, notes, overall_rank_table, pair_table, rank_table, score_table
 from medcl.errors import DataError
 from medcl.evaluation.blocks import Table
 
@@ -79,6 +79,10 @@ def test_tests_and_ranks_say_what_two_cases_cannot(results: Results) -> None:
     assert "With 2 cases no p-value can be below 0.500" in table.caption
     assert cells(pair_table(group, "bad"), 0)[:2] == ["bad - good", "-0.650"]
     assert cells(rank_table(group), 0) == ["good", "1", "1 to 1", "100%", ""]
+
+
+def test_a_validation_a_moment_after_its_tenth_counts_for_it() -> None:
+    assert _at_tenths([6.1, 12.2, 60.3], [0.4, 0.6, 0.9]) == [0.4, *[0.6] * 8, 0.9]
 
 
 def test_curves_are_means_over_seeds_at_tenths(results: Results) -> None:

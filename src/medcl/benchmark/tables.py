@@ -224,11 +224,14 @@ def curve_table(group: Group) -> Table | None:
 
 
 def _at_tenths(minutes: Sequence[float], values: Sequence[float]) -> list[float]:
-    """Return the last value up to each tenth of the time, nan before the first."""
+    """Return the last value up to each tenth of the time, nan before the first.
+
+    A validation starts just after its moment and takes a while: what ends within half a tenth still counts.
+    """
     end = minutes[-1] or 1.0
     marks = []
     for tenth in range(1, 11):
-        known = [value for at, value in zip(minutes, values, strict=True) if at <= end * (tenth / 10 + 1e-9)]
+        known = [value for at, value in zip(minutes, values, strict=True) if at <= end * (tenth / 10 + 0.05)]
         marks.append(known[-1] if known else math.nan)
     return marks
 
