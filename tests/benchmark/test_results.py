@@ -14,7 +14,15 @@ from medcl.benchmark.jobs import Job, expand
 from medcl.benchmark.markdown import page, render
 from medcl.benchmark.results import TIDY, Results, load_results, recipes_in, write_results
 from medcl.benchmark.run import remember
-from medcl.benchmark.tables import _at_tenths, curve_table, notes, overall_rank_table, pair_table, rank_table, score_table
+from medcl.benchmark.tables import (
+    _at_tenths,
+    curve_table,
+    notes,
+    overall_rank_table,
+    pair_table,
+    rank_table,
+    score_table,
+)
 from medcl.errors import DataError
 from medcl.evaluation.blocks import Table
 
