@@ -213,7 +213,7 @@ class TrainSettings(Settings):
     )
     enclosed: bool | None = Field(
         None,
-        description="A class counts as absent from places that background strokes close off from its own strokes in the "
+        description="A class counts as absent from what background strokes close off from its own strokes in the "
         "slice. Default: on for volumes, off for single pictures.",
     )
     dense: bool = Field(False, description="Learn from dense labels where a case has both labels and strokes.")
