@@ -120,6 +120,12 @@ def training_folder(job: Job, out: Path) -> Path:
 
 
 def _make(folder: Path, entry: DataEntry) -> None:
+    if entry.simulate is not None:
+        from medcl.scribbles.write import scribble
+
+        settings = simulation_settings(entry.simulate)
+        scribble(entry.folder, folder, settings=settings, seed=entry.simulate.seed, overwrite=True)
+        return
     source = open_source(entry)
     content = json.loads(json.dumps(source.content))
     ignore = source.labels.strokes.ignore
@@ -131,25 +137,14 @@ def _make(folder: Path, entry: DataEntry) -> None:
         for split in SPLITS:
             for kind in ("images", "labels"):
                 _link(source.folder / f"{kind}{split}", temporary / f"{kind}{split}")
-        for name, strokes, path in _drawn(source, entry):
+        for name, strokes, path in _put_together(source, entry):
             values = np.where(strokes == UNLABELLED, ignore, table[np.maximum(strokes, 0)])
             write_map(temporary / "scribblesTr" / name, values, read_geometry(path))
         write_json(temporary / "dataset.json", content)
 
 
-def _drawn(source: Dataset, entry: DataEntry) -> Any:
-    """Yield file name, strokes as class indices (Z, Y, X), and a file with their geometry, for every training case."""
-    if entry.simulate is not None:
-        from medcl.scribbles import simulate
-
-        settings = simulation_settings(entry.simulate)
-        for number, case in enumerate(source.cases("Tr")):
-            if case.label is not None:
-                label = source.read_label(case)
-                spacing = read_geometry(case.label).spacing_mm
-                seed = entry.simulate.seed * 100_003 + number
-                yield case.label.name, simulate(label, spacing, settings, seed, ignore=UNLABELLED), case.label
-        return
+def _put_together(source: Dataset, entry: DataEntry) -> Any:
+    """Yield file name, the people's strokes put together (Z, Y, X), and a file with their geometry, case by case."""
     people = {name: Dataset.open(entry.folder, scribbles=name) for name in _people(entry)}
     cases = {name: {case.id: case for case in opened.cases("Tr")} for name, opened in people.items()}
     for case in source.cases("Tr"):
