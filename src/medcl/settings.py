@@ -159,7 +159,9 @@ class TrainSettings(Settings):
     """Everything a training run may vary besides method and backbone."""
 
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
-    batch_size: int = Field(8, ge=1, description="Images (2D) or patches (3D) per step.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Images (2D) or patches (3D) per step, views included. Default: 8 in 2D, 4 in 3D."
+    )
     plan: PlanSettings = Field(PlanSettings(), description="Wishes for the plan, where it is not given as a file.")
     budget: BudgetSettings = Field(BudgetSettings(minutes=20.0), description="How long to train.")
     augment: AugmentSettings = Field(AugmentSettings(), description="Random changes of images.")
