@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class Batch:
         present: (N, C) bool, classes that may exist in the image: drawn in this slice or patch, or never looked for.
         absent: (N, C, *S) float, 1 where a class is known not to be: too far from its own strokes. Zero where
             nothing is known, so that padding and warping with zeros is right.
+        grown: (N, C, *S) float, 1 where nothing is drawn and the strokes, grown along the image, surely reach (see
+            `medcl.training.growing`), zero elsewhere; None unless the method asks for it (`Method.walk`).
         views: How many augmented copies of each image follow one another: sample `i * views + v` is view v of image i.
     """
 
@@ -27,17 +30,19 @@ class Batch:
     known: Tensor
     present: Tensor
     absent: Tensor
+    grown: Tensor | None = None
     views: int = 1
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS}
+        moved = {name: value.to(device, non_blocking=True) for name, value in self._tensors().items()}
         return replace(self, **moved)
 
     def repeat(self, views: int) -> Batch:
         """Return each sample `views` times in a row."""
-        tensors = {name: getattr(self, name).repeat_interleave(views, dim=0) for name in _TENSORS}
-        return replace(self, **tensors, views=self.views * views)
+        tensors = {name: value.repeat_interleave(views, dim=0) for name, value in self._tensors().items()}
+        return replace(self, views=self.views * views, **tensors)
 
-
-_TENSORS = ("image", "target", "known", "present", "absent")
+    def _tensors(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}

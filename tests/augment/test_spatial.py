@@ -26,7 +26,8 @@ def make_batch(count: int, size: tuple[int, ...], classes: int = 3, seed: int = 
     target = torch.stack([labels == c for c in range(classes)], dim=1).float()
     absent = (torch.rand(count, classes, *size, generator=generator) > 0.7).float()
     flags = torch.ones(count, classes, dtype=torch.bool)
-    return Batch(torch.randn(count, 2, *size, generator=generator), target, flags, flags, absent)
+    grown = (torch.rand(count, classes, *size, generator=generator) > 0.6).float()
+    return Batch(torch.randn(count, 2, *size, generator=generator), target, flags, flags, absent, grown)
 
 
 def centre_crop(values: Tensor, patch: tuple[int, ...]) -> Tensor:
@@ -71,7 +72,12 @@ def test_zero_strength_cuts_out_the_centre(source: tuple[int, ...], patch: tuple
 def test_quarter_turns_are_exact_for_image_and_strokes(turns: int) -> None:
     batch = make_batch(1, (7, 7))
     turned = warp(batch, rotation_grid(90 * turns, (7, 7)))
-    for values, result in ((batch.image, turned.image), (batch.target, turned.target), (batch.absent, turned.absent)):
+    for values, result in (
+        (batch.image, turned.image),
+        (batch.target, turned.target),
+        (batch.absent, turned.absent),
+        (batch.grown, turned.grown),
+    ):
         torch.testing.assert_close(result, torch.rot90(values, turns, dims=(2, 3)), atol=1e-4, rtol=1e-4)
 
 

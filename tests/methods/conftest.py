@@ -13,8 +13,18 @@ from torch import Tensor, nn
 from medcl.batch import Batch
 from medcl.methods import Losses, Method, Network, Task, branches_of, methods, modules_of, views_of
 
-SMALL: dict[str, dict[str, Any]] = {"medcl": {"code_grid": 4, "code_width": 8, "code_dim": 4}}
-"""Settings that make a method quick; methods that are not named here run as they are."""
+SMALL: dict[str, dict[str, Any]] = {
+    "medcl": {
+        "code_grid": 4,
+        "code_width": 8,
+        "code_dim": 4,
+        "views": 2,
+        "intra_mix": True,
+        "mixing": 1.0,
+        "weights": {"local": 1.0},
+    }
+}
+"""Settings that make a method quick and switch on all it can do; methods that are not named here run as they are."""
 
 
 class TinyNet(nn.Module):
@@ -100,7 +110,10 @@ def make_trial(
     name: str, *, classes: int = 3, groups: tuple[tuple[int, ...], ...] = (), ndim: int = 2, **settings: Any
 ) -> Trial:
     """Build a method, its own modules and a tiny network, always with the same weights."""
-    method = methods.get(name).parse({**SMALL.get(name, {}), **settings})  # type: ignore[attr-defined]
+    small = dict(SMALL.get(name, {}))
+    if "weights" in small:
+        small["weights"] = {**small["weights"], **settings.pop("weights", {})}
+    method = methods.get(name).parse({**small, **settings})  # type: ignore[attr-defined]
     task = Task(classes=classes, groups=groups, ndim=ndim)
     torch.manual_seed(0)
     extra = modules_of(method, task)
@@ -122,7 +135,10 @@ def make_batch(
     absent = (torch.rand(images, classes, *size, generator=generator) > 0.8).float()
     absent[:, 0] = 0
     absent = absent * (target.sum(dim=1, keepdim=True) == 0)
-    batch = Batch(image, target, torch.ones_like(present), present, absent)
+    # Half of what is not drawn has grown, rightly.
+    known = (torch.rand(images, *size, generator=generator) < 0.5) & ~stroke
+    grown = torch.stack([(labels == c) & known for c in range(classes)], dim=1).float() * (1 - absent)
+    batch = Batch(image, target, torch.ones_like(present), present, absent, grown)
     return batch.repeat(views) if views > 1 else batch
 
 

@@ -18,7 +18,7 @@ from medcl.batch import Batch
 from medcl.data.labels import UNLABELLED
 from medcl.data.plan import Plan
 from medcl.errors import SettingsError
-from medcl.methods import Method, methods, views_of
+from medcl.methods import Method, methods, views_of, walk_of
 from medcl.training.sampling import Sampler
 
 NAMES = methods.names()  # when tests are collected: the pages' examples register more later
@@ -70,6 +70,7 @@ def test_a_batch_without_any_stroke_is_harmless(
         batch,
         target=torch.zeros_like(batch.target),
         absent=torch.zeros_like(batch.absent),
+        grown=torch.zeros_like(batch.grown),
         known=torch.zeros_like(batch.known),
         present=torch.ones_like(batch.present),
     )
@@ -88,7 +89,7 @@ def test_a_step_repeats_and_leaves_its_batch_alone(name: str, make_trial: Callab
     assert first.keys() == second.keys()
     for key in first:
         assert torch.equal(first[key], second[key])
-    for field in ("image", "target", "known", "present", "absent"):
+    for field in ("image", "target", "known", "present", "absent", "grown"):
         assert torch.equal(getattr(batch, field), getattr(copy, field))
 
 
@@ -105,7 +106,8 @@ def test_permuting_the_classes_permutes_the_result(
     permuted = make_trial(name, classes=4, groups=tuple(tuple(place[c] for c in group) for group in groups))
     permuted.permute(torch.tensor(order))
     batch = batch_for(trial, 3, (9, 8))
-    moved = replace(batch, **{f: getattr(batch, f)[:, list(order)] for f in ("target", "known", "present", "absent")})
+    fields = ("target", "known", "present", "absent", "grown")
+    moved = replace(batch, **{f: getattr(batch, f)[:, list(order)] for f in fields})
     losses, others = trial.step(batch), permuted.step(moved)
     for key in losses:
         torch.testing.assert_close(losses[key], others[key], rtol=1e-4, atol=1e-5)
@@ -171,7 +173,7 @@ def test_every_method_has_its_row_in_the_docs(name: str) -> None:
 # --- what is not annotated changes nothing: from the prepared case to the loss ---
 
 
-def _sampled(annotated_map: np.ndarray, dense: np.ndarray, views: int, *, learn_dense: bool) -> Batch:
+def _sampled(annotated_map: np.ndarray, dense: np.ndarray, method: Method, *, learn_dense: bool) -> Batch:
     """One batch of the sampler for a case with strokes and a dense label."""
     depth, height, width = dense.shape
     rng = np.random.default_rng(0)
@@ -195,8 +197,9 @@ def _sampled(annotated_map: np.ndarray, dense: np.ndarray, views: int, *, learn_
         seed=0,
         reach=0.2,
         dense=learn_dense,
+        walk=walk_of(method),
     )
-    return sampler.batch(0).repeat(views)
+    return sampler.batch(0).repeat(views_of(method))
 
 
 @every_method
@@ -207,8 +210,7 @@ def test_labels_where_nothing_is_annotated_change_no_loss(name: str, learn_dense
     annotated = np.where(rng.random(truth.shape) < 0.1, truth, UNLABELLED).astype(np.int16)
     other = np.where(annotated == UNLABELLED, (truth + 1) % 3, truth).astype(np.int16)
     trials = [make_trial(name, groups=GROUPS) for _ in range(2)]
-    views = views_of(trials[0].method)
-    first, second = (_sampled(annotated, dense, views, learn_dense=learn_dense) for dense in (truth, other))
+    first, second = (_sampled(annotated, dense, trials[0].method, learn_dense=learn_dense) for dense in (truth, other))
     drawn = first.target.sum(dim=1)
     assert 0 < drawn.mean() < 0.2  # strokes only, nothing of the dense label
     losses, others = trials[0].step(first), trials[1].step(second)

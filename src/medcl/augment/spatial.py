@@ -79,10 +79,12 @@ def warp(batch: Batch, grid: Tensor) -> Batch:
     """
     grid = grid.to(batch.image.device)
     image = functional.grid_sample(batch.image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    maps = torch.cat((batch.target, batch.absent), dim=1)
+    kinds = {name: getattr(batch, name) for name in ("target", "absent", "grown")}
+    kinds = {name: values for name, values in kinds.items() if values is not None}
+    maps = torch.cat(tuple(kinds.values()), dim=1)
     maps = functional.grid_sample(maps, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    target, absent = maps.split([batch.target.shape[1], batch.absent.shape[1]], dim=1)
-    return replace(batch, image=image, target=target, absent=absent)
+    warped = maps.split([values.shape[1] for values in kinds.values()], dim=1)
+    return replace(batch, image=image, **dict(zip(kinds, warped, strict=True)))
 
 
 def spatial(batch: Batch, patch: tuple[int, ...], settings: AugmentSettings, generator: torch.Generator) -> Batch:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medcl.batch import Batch
 from medcl.errors import SettingsError
 from medcl.registry import Registry
+from medcl.scribbles.random_walker import Walk
 
 Losses = dict[str, Tensor]
 """Named scalar losses, already weighted; their sum is minimised."""
@@ -103,6 +104,8 @@ class Method(Protocol):
         from_labels: Learn from the dense label of a case that has strokes too, default no.
         branches: 2 for a second decoder on the features of the backbone (`network.both`), default 1. It is trained
             along and saved with the run; the model that is handed on is the main branch.
+        walk: How strokes grow for `batch.grown` (`medcl.scribbles.random_walker.Walk`); None or no such member: no
+            `batch.grown`.
         teacher_decay: The method needs `network.teacher`; its averaging decay per step, None for the run's `optim.ema`.
     """
 
@@ -146,6 +149,11 @@ def learns_from_labels(method: Method) -> bool:
 def branches_of(method: Method) -> int:
     """Return how many decoders the method trains."""
     return int(getattr(method, "branches", 1))
+
+
+def walk_of(method: Method) -> Walk | None:
+    """Return how strokes grow for the method, if it wants `Batch.grown`."""
+    return getattr(method, "walk", None)
 
 
 def needs_teacher(method: Method) -> bool:

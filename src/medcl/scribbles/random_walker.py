@@ -5,8 +5,18 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from pydantic import Field
 
 from medcl.data.labels import UNLABELLED
+from medcl.settings import Settings
+
+
+class Walk(Settings):
+    """How strokes grow along the image."""
+
+    beta: float = Field(130.0, ge=0, description="How much the walker avoids edges of the image.")
+    certainty: float = Field(0.9, gt=0.5, le=1, description="Smallest probability of a grown pixel.")
+    shrink: int = Field(2, ge=1, description="The walk takes place on a grid this much coarser in the plane.")
 
 
 def random_walk(image: np.ndarray, seeds: np.ndarray, *, classes: int, beta: float = 130.0) -> np.ndarray:

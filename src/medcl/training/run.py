@@ -23,7 +23,7 @@ from medcl.errors import RunError
 from medcl.files import check_place, read_json, write_json
 from medcl.inference.card import pieces_in_words
 from medcl.inference.model import save_model
-from medcl.methods import Task, learns_from_labels, views_of
+from medcl.methods import Task, learns_from_labels, views_of, walk_of
 from medcl.settings import BudgetSettings
 from medcl.training.checkpoint import load_checkpoint, restore
 from medcl.training.configure import RunConfig, configure, resolve
@@ -237,6 +237,10 @@ class _Run:
         seed_everything(config.train.seed)
         network = self._network()
         task = Task(len(plan.classes), tuple(plan.groups.values()), plan.ndim)
+        checkpoint = self.out / "checkpoints" / "last.ckpt"
+        state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
+        step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
+        clock = Clock(config.train.budget, seconds)  # growing strokes takes its share of the budget
         self.sampler = Sampler(
             self.store,
             self.split.training,
@@ -250,10 +254,8 @@ class _Run:
             enclosed=bool(config.train.enclosed),
             dense=config.train.dense or learns_from_labels(config.method),
             annotated=self.split.annotated,
+            walk=walk_of(config.method),
         )
-        checkpoint = self.out / "checkpoints" / "last.ckpt"
-        state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
-        step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
         notes = _other_hardware(self.out, hardware) if resume else ()
         if is_first_process():
             self._write_run_file()
@@ -273,7 +275,7 @@ class _Run:
             task,
             config.train,
             patch=plan.patch,
-            clock=Clock(config.train.budget, seconds),
+            clock=clock,
             channels_last=hardware.channels_last,
         )
         if state:
@@ -300,7 +302,7 @@ class _Run:
 
     def _images_per_step(self) -> int:
         """Return the batch size without views, and say so where it cannot be divided by them."""
-        wanted, views = self.config.train.batch_size, views_of(self.config.method)
+        wanted, views = self.config.train.batch_size or 1, views_of(self.config.method)
         images = max(1, wanted // views)
         if images * views != wanted:
             _say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
