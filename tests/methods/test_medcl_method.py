@@ -72,7 +72,7 @@ def test_weight_zero_removes_one_term_and_leaves_the_others(
 @pytest.mark.parametrize("term", TERMS)
 def test_a_weight_scales_its_term_alone(term: str, make_trial: Callable, batch_for: Callable) -> None:
     whole = make_trial("medcl", groups=GROUPS)
-    usual = MedCL().weights.model_dump(by_alias=True)[term]
+    usual = whole.method.weights.model_dump(by_alias=True)[term]
     tripled = make_trial("medcl", groups=GROUPS, weights={term: 3 * usual})
     batch = batch_for(whole, 3, (9, 7))
     losses, others = whole.step(batch), tripled.step(batch)
@@ -164,6 +164,25 @@ def test_nothing_is_mixed_before_the_start(batch_for: Callable, make_trial: Call
 # --- mixes ---
 
 
+def test_the_default_mixes_images_in_a_share_of_the_steps(batch_for: Callable, make_trial: Callable) -> None:
+    trial = make_trial("medcl", views=1, intra_mix=False, mixing=MedCL().mixing, weights={"local": 0})
+    assert trial.method.model_copy(update={"code_grid": 32, "code_width": 256, "code_dim": 128}) == MedCL()
+    batch = batch_for(trial, 4, (8, 8))
+    found = [set(trial.step(batch, seed=seed)) for seed in range(200)]
+    always = {"partial_ce", "dice", "existence", "global"}
+    mixed = always | {"mixed_partial_ce", "mix_consistency"}
+    assert all(names in (always, mixed) for names in found)
+    assert sum(names == mixed for names in found) == pytest.approx(200 * 0.25, abs=25)  # four standard deviations
+
+
+def test_without_mixing_neither_views_nor_images_mix(batch_for: Callable, make_trial: Callable) -> None:
+    trial = make_trial("medcl", mixing=0)
+    batch, network = batch_for(trial, 2, (8, 8)), Recorder(3)
+    trial.method.step(batch, handle(network, trial.method))
+    assert len(network.shown) == 1
+    assert torch.equal(network.shown[0], batch.image)
+
+
 @pytest.mark.parametrize("faithful", [False, True])
 def test_the_network_sees_the_mixes_of_the_reference(faithful: bool, make_trial: Callable, batch_for: Callable) -> None:
     trial = make_trial("medcl", faithful=faithful, **ALWAYS)
@@ -174,6 +193,7 @@ def test_the_network_sees_the_mixes_of_the_reference(faithful: bool, make_trial:
     network = Recorder(3)
     losses = method.step(batch, handle(network, method, seed=7))
     generator = torch.Generator().manual_seed(7)
+    torch.rand((), generator=generator)  # whether this step mixes
     box, weight = random_boxes(4, (10, 10), method.box, generator), beta((4,), 0.5, generator)
     other = torch.tensor([1, 0, 3, 2])
     image, target = (intra_mix(v, v[other], box, weight) for v in (batch.image, batch.target))

@@ -28,12 +28,12 @@ from medcl.settings import Settings
 class Weights(Settings):
     """Weight of each term; 0 removes it and what only it needs."""
 
-    partial_ce: float = Field(1.0, ge=0, description="Cross-entropy on strokes of the intra-mixed views.")
+    partial_ce: float = Field(1.0, ge=0, description="Cross-entropy on strokes.")
     dice: float = Field(1.0, ge=0, description="Dice on strokes.")
     mixed_partial_ce: float = Field(1.0, ge=0, description="Cross-entropy on the mixed strokes of mixed images.")
     mix_consistency: float = Field(1.0, ge=0, description="Prediction of the mix against mix of the predictions.")
     existence: float = Field(3.0, ge=0, description="No mass on classes that cannot be in the image or at the place.")
-    local: float = Field(1.0, ge=0, description="Contrast between images on the individual code.")
+    local: float = Field(0.0, ge=0, description="Contrast between images on the individual code; needs two views.")
     global_: float = Field(
         1.0, ge=0, alias="global", description="Clustering of classes and groups on the anatomy code."
     )
@@ -54,10 +54,11 @@ class MedCL(Settings):
     faithful: bool = Field(False, description="Use the formulas of the reference code.")
     weights: Weights = Field(Weights(), description="Weight of each term.")
     views: Literal[1, 2] = Field(
-        2, description="Augmented views per image; the local contrast and the intra-image mix need two."
+        1, description="Augmented views per image; the local contrast and the intra-image mix need two."
     )
-    intra_mix: bool = Field(True, description="Mix two views of the same image outside a random box.")
+    intra_mix: bool = Field(False, description="Mix two views of the same image outside a random box.")
     inter_mix: bool = Field(True, description="Mix images with each other.")
+    mixing: float = Field(0.25, ge=0, le=1, description="Share of the steps that mix.")
     box: tuple[float, float] = Field((0.7, 1.0), description="Smallest and largest side of the box, share of the side.")
     consistency_gradient: Literal["both", "mixed"] = Field(
         "mixed",
@@ -89,10 +90,13 @@ class MedCL(Settings):
                 "alpha": 0.5,
                 "centre_decay": 0.0,
                 "consistency_gradient": "both",
+                "views": 2,
+                "intra_mix": True,
+                "mixing": 1.0,
                 "start": 0.0,
                 "ramp": 0.0,
                 **values,
-                "weights": {"existence": 1.0, **weights} if isinstance(weights, dict) else weights,
+                "weights": {"existence": 1.0, "local": 1.0, **weights} if isinstance(weights, dict) else weights,
             }
         return values
 
@@ -140,7 +144,8 @@ class MedCL(Settings):
         """Return the seven weighted terms of one batch; terms of weight 0 are absent."""
         weights, generator = self.weights, network.generator
         started = network.progress >= self.start
-        if started and self.intra_mix and batch.views == 2:
+        mixing = started and float(torch.rand((), generator=generator)) < self.mixing
+        if mixing and self.intra_mix and batch.views == 2:
             batch = self._mix_views(batch, generator)
         logits = network(batch.image)
         probabilities = logits.float().softmax(dim=1)
@@ -153,7 +158,7 @@ class MedCL(Settings):
             losses["dice"] = weights.dice * dice(probabilities, batch.target)
         if not started:
             return losses
-        if self.inter_mix and (weights.mixed_partial_ce or weights.mix_consistency):
+        if mixing and self.inter_mix and (weights.mixed_partial_ce or weights.mix_consistency):
             losses |= self._inter(batch, probabilities, network, ramp)
         if weights.existence:
             present = self._misaligned(batch) if self.faithful else batch.present
