@@ -1,8 +1,9 @@
 """Write docs/results.md from a benchmark folder and the speed figures in it: nothing in it is typed by hand.
 
-python benchmarks/results.py RUNS [--out docs/results.md] [--only NAME ...]
+python benchmarks/results.py RUNS [--out docs/results.md] [--only NAME ...] [--earlier RUNS --earlier-was TEXT]
 
-RUNS is the --out of `medcl benchmark`; the speed scripts leave their JSON there too.
+RUNS is the --out of `medcl benchmark`; the speed scripts leave their JSON there too. Runs of an earlier version go into
+a part of their own at the end of the page, under a sentence that says what was different.
 """
 
 from __future__ import annotations
@@ -84,8 +85,17 @@ def speed_lines(runs: Path) -> list[str]:
     return lines
 
 
-def page(runs: Path, only: list[str] | None = None) -> str:
-    """Return the Markdown page: what `medcl benchmark` found, recipe by recipe, then speed and memory."""
+def page(
+    runs: Path, only: list[str] | None = None, *, earlier: Path | None = None, earlier_was: str | None = None
+) -> str:
+    """Return the Markdown page: what `medcl benchmark` found, recipe by recipe, then speed and memory.
+
+    Args:
+        runs: Benchmark folder.
+        only: Recipes; None takes all.
+        earlier: Benchmark folder of an earlier version.
+        earlier_was: What was different there.
+    """
     lines = [
         "# Results",
         "",
@@ -97,7 +107,12 @@ def page(runs: Path, only: list[str] | None = None) -> str:
     for name in recipes_in(runs):
         if only is None or name in only:
             lines += ["#" + line if line.startswith("#") else line for line in _lines(runs, name)]
-    return "\n".join([*lines, *speed_lines(runs)]).rstrip() + "\n"
+    lines += speed_lines(runs)
+    if earlier is not None:
+        lines += ["## Earlier version", "", earlier_was or "Settings and commit: see the tables of versions.", ""]
+        for name in recipes_in(earlier):
+            lines += ["##" + line if line.startswith("#") else line for line in _lines(earlier, name)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _lines(runs: Path, name: str) -> list[str]:
@@ -110,9 +125,13 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--only", nargs="*", help="Names of recipes; default: all that were run.")
+    parser.add_argument("--earlier", type=Path, metavar="RUNS", help="Benchmark folder of an earlier version.")
+    parser.add_argument("--earlier-was", metavar="TEXT", help="What was different there.")
     options = parser.parse_args()
     with atomic_write(options.out) as temporary:
-        temporary.write_text(page(options.runs, options.only), encoding="utf-8")
+        temporary.write_text(
+            page(options.runs, options.only, earlier=options.earlier, earlier_was=options.earlier_was), encoding="utf-8"
+        )
     print(options.out)
 
 

@@ -19,6 +19,19 @@ def script(name: str) -> ModuleType:
     return module
 
 
+def test_runs_of_an_earlier_version_get_a_part_of_their_own(tmp_path: Path) -> None:
+    results = script("results")
+    results.recipes_in = lambda runs: [runs.name]
+    results._lines = lambda runs, name: [f"# Title of {name}", "text", ""]
+    page = results.page(tmp_path / "now", earlier=tmp_path / "before", earlier_was="Two views.")
+    assert (
+        page.index("## Title of now")
+        < page.index("## Earlier version\n\nTwo views.")
+        < page.index("### Title of before")
+    )
+    assert "Earlier" not in results.page(tmp_path / "now")
+
+
 def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     memory = [{"size": [600, 512, 512], "ndim": 2, "options": {}, "peak_gb": 3.21, "seconds": 41.04, "engine": "x"}]
     speed = {

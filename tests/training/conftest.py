@@ -11,7 +11,18 @@ from medcl.phantom import make_phantom
 
 TINY: dict[str, Any] = {
     "backbone": {"name": "unet", "base": 4, "levels": 3},
-    "method": {"name": "medcl", "code_grid": 8, "code_width": 16, "code_dim": 8, "start": 0.2},
+    # all that MedCL can do, in every step
+    "method": {
+        "name": "medcl",
+        "code_grid": 8,
+        "code_width": 16,
+        "code_dim": 8,
+        "start": 0.2,
+        "views": 2,
+        "intra_mix": True,
+        "mixing": 1.0,
+        "weights": {"local": 1.0},
+    },
     "batch_size": 4,
     "precision": "fp32",
     "threads": 1,
