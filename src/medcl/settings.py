@@ -194,7 +194,9 @@ class TrainSettings(Settings):
         "is drawn with the seed, and a smaller one is part of a larger one. Default: all.",
     )
     unannotated: bool = Field(
-        True, description="Whether images of cases without strokes or labels take part in training, as images alone."
+        True,
+        description="Whether images of cases without strokes or labels take part in training, as images alone, in at most "
+        "a quarter of the draws.",
     )
     holdout: float | None = Field(
         None,

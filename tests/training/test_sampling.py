@@ -112,3 +112,16 @@ def test_background_is_never_absent_where_only_structures_are_drawn(plan_and_sto
     for source in draw.sources:
         source.drawn[:, 0] = False
     assert bool(draw.batch(0).present[:, 0].all())
+
+
+def test_cases_without_annotation_are_a_quarter_of_the_draws_at_most(plan_and_store: tuple[Plan, Store]) -> None:
+    _plan, store = plan_and_store
+    first, *others = store.cases("Tr")
+    assert len(others) == 2
+
+    def share(annotated: list[str]) -> float:
+        batch = sampler(plan_and_store, batch_size=400, annotated=annotated).batch(0)
+        return float((~batch.known.any(dim=1)).float().mean())
+
+    assert share([first]) == pytest.approx(0.25, abs=0.09)  # two thirds of the slices; four standard deviations
+    assert share([first, *others]) == 0

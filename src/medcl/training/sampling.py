@@ -26,6 +26,10 @@ MOST_STROKES = 20_000
 """Stroke positions kept per case, evenly thinned: enough to centre patches on."""
 
 
+MOST_BARE = 0.25
+"""Largest share of draws from cases without annotation: with many of them, steps would learn hardly anything."""
+
+
 @dataclass(frozen=True)
 class _Source:
     """One case with the positions of its strokes."""
@@ -94,10 +98,12 @@ class Sampler:
                 "training cases: expected strokes or labels in at least one case, got none; "
                 "run 'medcl check' to see what each file holds."
             )
-        if plan.ndim == 2:
-            self._places = [(i, z) for i, s in enumerate(self.sources) for z in range(s.case.image.shape[1])]
-        else:
-            self._places = [(i, 0) for i in range(len(self.sources))]
+        places = [
+            (i, z) for i, s in enumerate(self.sources) for z in range(s.case.image.shape[1] if plan.ndim == 2 else 1)
+        ]
+        bare = [place for place in places if self.sources[place[0]].annotation is None]
+        self._places = [place for place in places if self.sources[place[0]].annotation is not None]
+        self._bare, self._bare_share = bare, min(MOST_BARE, len(bare) / len(places))
 
     def _source(self, case: PreparedCase, dense: bool, *, used: bool) -> _Source:
         kinds = (case.label, case.scribble) if dense else (case.scribble, case.label)
@@ -168,7 +174,8 @@ class Sampler:
         absent = np.zeros((self.batch_size, self.classes, *self.canvas), np.float32)
         grown = np.full((self.batch_size, *self.canvas), UNLABELLED, np.int64)
         for k in range(self.batch_size):
-            place, z = self._places[rng.integers(len(self._places))]
+            places = self._bare if self._bare and rng.random() < self._bare_share else self._places
+            place, z = places[rng.integers(len(places))]
             source = self.sources[place]
             near = len(source.strokes) > 0 and rng.random() < self.oversample
             corner = self._corner(source, z, near, rng)
