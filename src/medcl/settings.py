@@ -195,8 +195,8 @@ class TrainSettings(Settings):
     )
     unannotated: bool = Field(
         True,
-        description="Whether images of cases without strokes or labels take part in training, as images alone, in at most "
-        "a quarter of the draws.",
+        description="Whether images of cases without strokes or labels take part in training, as images alone, "
+        "in at most a quarter of the draws.",
     )
     holdout: float | None = Field(
         None,
