@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,14 @@ def test_cases_without_annotation_are_a_quarter_of_the_draws_at_most(plan_and_st
 
     assert share([first]) == pytest.approx(0.25, abs=0.09)  # two thirds of the slices; four standard deviations
     assert share([first, *others]) == 0
+
+
+def test_slices_without_strokes_are_a_quarter_of_the_draws_at_most(plan_and_store: tuple[Plan, Store]) -> None:
+    plan, store = plan_and_store
+    case = store[store.cases("Tr")[0]]
+    strokes = np.array(case.scribble)
+    strokes[1:] = UNLABELLED  # one slice of four is drawn on
+    sparse = {"case": replace(case, scribble=strokes)}
+    drawn = Sampler(sparse, ["case"], plan, batch_size=400, patch=(64, 64), oversample=0.5, seed=0).batch(0)  # type: ignore[arg-type]
+    empty = (drawn.target.flatten(1).sum(dim=1) == 0).float().mean()
+    assert float(empty) == pytest.approx(0.25, abs=0.09)  # four standard deviations

@@ -27,7 +27,7 @@ MOST_STROKES = 20_000
 
 
 MOST_BARE = 0.25
-"""Largest share of draws from cases without annotation: with many of them, steps would learn hardly anything."""
+"""Largest share of draws from slices (3D: cases) without annotation: with many, steps would learn hardly anything."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,16 @@ class Sampler:
         places = [
             (i, z) for i, s in enumerate(self.sources) for z in range(s.case.image.shape[1] if plan.ndim == 2 else 1)
         ]
-        bare = [place for place in places if self.sources[place[0]].annotation is None]
-        self._places = [place for place in places if self.sources[place[0]].annotation is not None]
-        self._bare, self._bare_share = bare, min(MOST_BARE, len(bare) / len(places))
+        self._places = [place for place in places if self._annotated(*place)]
+        self._bare = [place for place in places if not self._annotated(*place)]
+        self._bare_share = min(MOST_BARE, len(self._bare) / len(places))
+
+    def _annotated(self, source: int, z: int) -> bool:
+        """Whether anything is annotated in the slice (2D) or case (3D)."""
+        annotation = self.sources[source].annotation
+        if annotation is None:
+            return False
+        return bool((annotation[z] != UNLABELLED).any()) if self.plan.ndim == 2 else True
 
     def _source(self, case: PreparedCase, dense: bool, *, used: bool) -> _Source:
         kinds = (case.label, case.scribble) if dense else (case.scribble, case.label)
