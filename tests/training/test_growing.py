@@ -151,3 +151,27 @@ def test_grown_strokes_are_right_where_the_truth_is_known(hearts: Path) -> None:
     new = found != UNLABELLED
     assert (found[new] == truth[new]).mean() > 0.97
     assert ((found == truth) & (truth > 0)).sum() > 20
+
+
+def test_in_3d_a_slice_without_strokes_does_not_stop_the_walk(hearts: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(hearts)
+    plan = make_plan(dataset, ndim=3, patch=(4, 32, 32))
+    store = Store.prepare(dataset, plan, tmp_path / "store")
+    case = store[store.cases("Tr")[0]]
+    strokes = np.array(case.scribble)
+    strokes[1] = UNLABELLED  # nobody looked at this slice
+    strokes[strokes == 1] = UNLABELLED  # and this class was looked for and not found
+    cases = {"case": replace(case, scribble=strokes)}
+    (source,) = Sampler(
+        cases,  # type: ignore[arg-type]
+        ["case"],
+        plan,
+        batch_size=1,
+        patch=plan.patch,
+        oversample=0.5,
+        seed=0,
+        walk=Walk(),
+    ).sources
+    assert source.grown is not None
+    assert (source.grown[1] != UNLABELLED).any()
+    assert not (source.grown == 1).any()

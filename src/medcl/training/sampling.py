@@ -25,7 +25,6 @@ CANVAS = 1.35
 MOST_STROKES = 20_000
 """Stroke positions kept per case, evenly thinned: enough to centre patches on."""
 
-
 MOST_BARE = 0.25
 """Largest share of draws from slices (3D: cases) without annotation: with many, steps would learn hardly anything."""
 
@@ -139,8 +138,10 @@ class Sampler:
     def _grown(self, source: _Source, strokes: np.ndarray) -> np.ndarray | None:
         if self.walk is None:
             return None
-        possible = np.stack([self._possible(source, slice(z, z + 1)) for z in range(len(source.drawn))])
-        grown = grow(source.case.image, strokes, possible, self.walk, across_slices=self.plan.ndim == 3)
+        volume = self.plan.ndim == 3
+        rows = [slice(None) if volume else slice(z, z + 1) for z in range(len(source.drawn))]
+        possible = np.stack([self._possible(source, slices) for slices in rows])
+        grown = grow(source.case.image, strokes, possible, self.walk, across_slices=volume)
         if source.far is not None:  # a class is not put where it is known not to be
             y, x = (np.arange(n) // COARSE for n in grown.shape[1:])
             for c in range(1, self.classes):
