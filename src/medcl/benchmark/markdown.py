@@ -35,11 +35,8 @@ def page(results: Results) -> str:
             cost_table(group),
         ):
             lines += render(table) if table is not None else []
-    facts = results.outcomes[0].facts
-    code = facts["code"]
-    about = {**facts["machine"], **facts["versions"], "commit": code["commit"], "code changed": code["changed"]}
     lines += ["## Machine and versions", ""]
-    lines += render(Table("", ["", ""], [[str(k), str(v)] for k, v in about.items()]))
+    lines += render(Table("", ["", ""], [[key, value] for key, value in results.outcomes[0].made_with.items()]))
     return "\n".join(lines).rstrip() + "\n"
 
 

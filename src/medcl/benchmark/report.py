@@ -41,15 +41,12 @@ def write_benchmark_report(path: Path, results: Results, out: Path) -> None:
         if group.truth == "labels":
             sections += [_over_time(group), Section(f"Pictures: {group.title}", galleries(group, out))]
     sections.append(_jobs(results))
-    facts = results.outcomes[0].facts
-    versions = {**facts["versions"], **facts["machine"]}
-    versions |= {"commit": facts["code"]["commit"] or "unknown", "code changed": str(facts["code"]["changed"])}
     write_report(
         path,
         None,
         title=recipe.title or f"Benchmark {recipe.name}",
         settings=_without_folders(recipe.model_dump(mode="json", exclude_defaults=True)),
-        versions=versions,
+        versions=results.outcomes[0].made_with,
         subtitle=recipe.description.strip(),
         extra_sections=sections,
     )
@@ -115,7 +112,7 @@ def _jobs(results: Results) -> Section:
             number(outcome.facts["dice"]),
             str(outcome.facts["steps"]),
             number(outcome.facts["train_minutes"], 1),
-            outcome.facts["code"]["commit"] or "unknown",
+            outcome.commit,
             outcome.folder.name,
         ]
         for outcome in results.outcomes

@@ -83,6 +83,18 @@ class Outcome:
         data = self.facts["data"] + (f"/{STROKES}" if truth == STROKES else "")
         return data, amount_in_words(self.facts["cases"]), self.facts["protocol"]
 
+    @property
+    def commit(self) -> str:
+        """Commit of the code that it was made with."""
+        return str(self.facts["code"]["commit"] or "unknown: the code was no git checkout")
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """Machine, versions and code."""
+        changed = {True: "yes", False: "no", None: "unknown"}[self.facts["code"]["changed"]]
+        about = {**self.facts["machine"], **self.facts["versions"], "commit": self.commit, "code changed": changed}
+        return {key: str(value) for key, value in about.items()}
+
     @cached_property
     def rows(self) -> list[ScoreRow]:
         """All numbers."""
