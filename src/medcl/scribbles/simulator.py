@@ -3,6 +3,10 @@
 Everything random is a pure function of the seed and of the place: a piece's strokes depend on the seed, the slice and
 the piece's first pixel, not on class values, other structures or other slices. Exchanging two classes exchanges their
 strokes, and a larger budget adds strokes without moving those of a smaller one.
+
+Whoever learns from a slice takes a class without a stroke in it for absent. So nobody leaves a slice in the middle:
+where the budget ends before every structure class of the slice has a stroke, the slice is left out, unless it is the
+first.
 """
 
 from __future__ import annotations
@@ -98,16 +102,26 @@ def draw(
         plane = planes[axis]
         view, ink_view = volume.take(index, axis), np.moveaxis(scribble, axis, 0)[index]
         middle = np.delete(centre, axis)
+        first, before, ink_before = len(drawn), ledger.state(), ink_view.copy()
+        missed: set[int] = set()
         for stroke in strokes_in(view, plane, index, settings, habits, seed, ignore, background, middle):
             affordable = ledger.afford(stroke)
             if affordable is None:
+                missed.add(stroke.value)
                 continue
             kept, rows, columns, new = _fit(affordable, view, ink_view, plane, ledger.pixels_left, ignore)
             if kept is None:
+                if _fit(stroke, view, ink_view, plane, view.size, ignore)[0] is not None:
+                    missed.add(stroke.value)
                 continue
             ledger.book(kept, new)
             ink_view[rows, columns] = kept.value
             drawn.append(kept)
+        if first and missed - {background} - {stroke.value for stroke in drawn[first:]}:
+            del drawn[first:]
+            ink_view[...] = ink_before
+            ledger.restore(before)
+            break
     result = scribble.reshape(np.shape(label))
     return Drawing(result, tuple(drawn), ledger.seconds, ledger.slices)
 
