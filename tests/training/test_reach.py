@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcl.data.labels import UNLABELLED
-from medcl.training.reach import COARSE, SHORTEST, beyond_reach, closed_off, impossible_places
+from medcl.training.reach import COARSE, SHORTEST, absence_in_words, beyond_reach, closed_off, impossible_places
 
 
 def empty(*size: int) -> np.ndarray:
@@ -164,3 +164,12 @@ def test_rules_add_up_and_may_be_off() -> None:
     first = np.flatnonzero(reach[1, 0, 5])  # columns to the right of the dot at 20, beyond a tenth of 200 mm
     assert first[0] * COARSE > 20 + SHORTEST * 200
     assert impossible_places(strokes, (5.0, 1.0, 1.0), reach=0.0, enclosed=False, **options) is None  # type: ignore[arg-type]
+
+
+def test_rules_are_told_in_words_and_so_is_their_absence_in_pictures() -> None:
+    first, second = absence_in_words(1.0, True, pictures=True)
+    assert first.startswith("reach 1:")
+    assert second.startswith("enclosed:")
+    assert absence_in_words(0.0, False, pictures=False) == ()
+    (hint,) = absence_in_words(0.0, False, pictures=True)
+    assert "set reach=1 and enclosed=true" in hint

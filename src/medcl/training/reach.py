@@ -131,8 +131,19 @@ def closed_off(strokes: np.ndarray, *, classes: int, annotated: tuple[int, ...])
     return closed
 
 
-def absence_in_words(reach: float | None, enclosed: bool | None) -> tuple[str, ...]:
-    """Return one sentence per rule that is on, with what to do where it does not hold."""
+def absence_in_words(reach: float | None, enclosed: bool | None, *, pictures: bool) -> tuple[str, ...]:
+    """Return one sentence per rule that is on, with what to do where it does not hold.
+
+    Args:
+        reach: The setting.
+        enclosed: The setting.
+        pictures: The cases are single pictures, where both rules are off unless asked for; a sentence tells so.
+    """
+    if pictures and not reach and not enclosed:
+        return (
+            "places: pictures may show more instances than were drawn, so nothing counts as absent by its place; "
+            "if every structure in each picture was drawn, set reach=1 and enclosed=true",
+        )
     words = []
     if reach:
         words.append(

@@ -265,7 +265,7 @@ class _Run:
             *hardware.reasons,
             *notes,
             learnt,
-            *absence_in_words(config.train.reach, config.train.enclosed),
+            *absence_in_words(config.train.reach, config.train.enclosed, pictures=plan.size[0] == 1),
             *self.split.reasons,
         )
         log = RunLog(self.out / "log.csv", keep_until=step if resume else None, write=is_first_process())
