@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from medcl.losses.partial import faithful_dice, labelled_dice, partial_cross_entropy
+from medcl.losses.partial import balanced, faithful_dice, labelled_dice, partial_cross_entropy
 
 UNLABELLED = -1
 
@@ -26,6 +26,30 @@ def random_case(seed: int, classes: int = 4, size: tuple[int, ...] = (6, 5)) -> 
     logits = torch.randn(3, classes, *size, generator=generator)
     labels = torch.randint(UNLABELLED, classes, (3, *size), generator=generator)
     return logits, labels
+
+
+# --- weights of unequal classes ---
+
+
+@given(seed=st.integers(0, 99), balance=st.floats(0, 1))
+def test_balance_moves_weight_between_classes_and_nothing_else(seed: int, balance: float) -> None:
+    target = strokes(random_case(seed)[1], 4)
+    target[:, 3] = 0  # never drawn
+    weighted = balanced(target, balance)
+    torch.testing.assert_close(weighted.sum(), target.sum())
+    assert torch.equal(weighted > 0, target > 0)  # unlabelled stays unlabelled
+    sums, before = (values.sum(dim=(0, 2, 3))[:3] for values in (weighted, target))
+    expected = before ** (1 - balance)
+    torch.testing.assert_close(sums / sums.sum(), expected / expected.sum())
+
+
+def test_balanced_cross_entropy_by_hand() -> None:
+    # Three pixels of class 0 predicted at 0.9, one of class 1 at 0.2: the mean over classes, not over pixels.
+    probabilities = torch.tensor([[0.9, 0.9, 0.9, 0.8, 0.5], [0.1, 0.1, 0.1, 0.2, 0.5]])[None]
+    target = strokes(torch.tensor([[0, 0, 0, 1, UNLABELLED]]), 2)
+    loss = partial_cross_entropy(probabilities.log(), balanced(target, 1.0))
+    assert loss.item() == pytest.approx(-(math.log(0.9) + math.log(0.2)) / 2)
+    assert balanced(torch.zeros_like(target), 1.0).sum() == 0
 
 
 # --- partial cross-entropy ---

@@ -13,7 +13,7 @@ from medcl.augment.mix import beta, inter_mix, intra_mix, random_boxes
 from medcl.batch import Batch
 from medcl.errors import SettingsError
 from medcl.losses.existence import class_existence
-from medcl.losses.partial import faithful_dice, labelled_dice, partial_cross_entropy
+from medcl.losses.partial import balanced, faithful_dice, labelled_dice, partial_cross_entropy
 from medcl.methods import Network, Task
 from medcl.methods.medcl import MedCL
 from medcl.methods.medcl.codes import CodeHeads
@@ -128,6 +128,23 @@ def test_one_view_trains_without_contrast_and_intra_mix(make_trial: Callable, ba
     assert "local" not in losses
     logits = trial.network(batch.image)  # not mixed
     torch.testing.assert_close(losses["partial_ce"], partial_cross_entropy(logits, batch.target))
+
+
+def test_balance_reaches_both_cross_entropies(make_trial: Callable, batch_for: Callable) -> None:
+    trial = make_trial("medcl", groups=GROUPS, balance=1.0, intra_mix=False, consistency_gradient="mixed", **ALWAYS)
+    batch = batch_for(trial, 2, (9, 7))
+    network = Recorder(3)
+    losses = trial.method.step(batch, handle(network, trial.method, seed=3))
+    zeros = torch.zeros_like(batch.target)
+    torch.testing.assert_close(losses["partial_ce"], partial_cross_entropy(zeros, balanced(batch.target, 1.0)))
+    skewed = torch.zeros_like(zeros)
+    skewed[:, 1] = 2.0
+    answers = (skewed, skewed[:2])
+    weighted, plain = (
+        trial_of.step(batch, handle(Recorder(3, answers), trial_of, seed=3))["mixed_partial_ce"]
+        for trial_of in (trial.method, trial.method.model_copy(update={"balance": 0.0}))
+    )
+    assert weighted != plain
 
 
 @pytest.mark.parametrize("settings", [{"intra_mix": True, "weights": {"local": 0}}, {"intra_mix": False}])

@@ -24,6 +24,29 @@ def partial_cross_entropy(logits: Tensor, target: Tensor, *, eps: float = 1e-12)
     return -(target * log_probabilities).sum() / (target.sum() + eps)
 
 
+def balanced(target: Tensor, balance: float) -> Tensor:
+    """Weigh annotation so that classes with few drawn pixels count as much as those with many.
+
+    Source: derived; inverse class frequency, over the batch, as is usual for unequal classes. How much of a class was
+    drawn says more about the hand than about the class: background gets the longest strokes, and a network that
+    counts pixels learns to prefer it.
+
+    Args:
+        target: (N, C, *S) non-negative weights, all zero where nothing is annotated.
+        balance: 0 leaves the weights as they are; at 1 each class that was drawn has the same sum over the batch.
+
+    Returns:
+        (N, C, *S), the sum over all is that of `target`. Zero stays zero: what is not annotated stays so.
+    """
+    if not balance:
+        return target
+    drawn = target.sum(dim=(0, *range(2, target.ndim)))
+    factor = torch.where(drawn > 0, drawn.clamp(min=1e-12) ** -balance, 0.0)
+    total = (factor * drawn).sum()
+    factor = factor * drawn.sum() / total.clamp(min=torch.finfo(factor.dtype).tiny)
+    return target * factor.reshape(1, -1, *(1,) * (target.ndim - 2))
+
+
 def labelled_dice(probabilities: Tensor, target: Tensor, *, eps: float = 1e-5) -> Tensor:
     """Soft Dice per class, on annotated pixels only; classes without a stroke in the batch are left out.
 

@@ -13,7 +13,7 @@ from medcl.augment.mix import beta, inter_mix, intra_mix, random_boxes
 from medcl.batch import Batch
 from medcl.losses.consistency import mix_consistency
 from medcl.losses.existence import class_existence
-from medcl.losses.partial import faithful_dice, labelled_dice, partial_cross_entropy
+from medcl.losses.partial import balanced, faithful_dice, labelled_dice, partial_cross_entropy
 from medcl.methods import Losses, Network, Task, methods
 from medcl.methods.medcl.codes import (
     CodeHeads,
@@ -63,6 +63,12 @@ class MedCL(Settings):
     consistency_gradient: Literal["both", "mixed"] = Field(
         "mixed",
         description="Whether the mix consistency changes both predictions, or only that of the mixed image.",
+    )
+    balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0: in the cross-entropies each drawn pixel counts alike; 1: each class in the batch does.",
     )
     alpha: float = Field(0.5, gt=0, description="Mixing weights are drawn from Beta(alpha, alpha).")
     centre_decay: float = Field(0.9, ge=0, lt=1, description="Memory of the class centres; 0 uses the batch alone.")
@@ -153,7 +159,8 @@ class MedCL(Settings):
         dice = faithful_dice if self.faithful else labelled_dice
         losses: Losses = {}
         if weights.partial_ce:
-            losses["partial_ce"] = weights.partial_ce * partial_cross_entropy(logits, batch.target)
+            target = balanced(batch.target, self.balance)
+            losses["partial_ce"] = weights.partial_ce * partial_cross_entropy(logits, target)
         if weights.dice:
             losses["dice"] = weights.dice * dice(probabilities, batch.target)
         if not started:
@@ -190,7 +197,7 @@ class MedCL(Settings):
         losses: Losses = {}
         if self.weights.mixed_partial_ce:
             losses["mixed_partial_ce"] = self.weights.mixed_partial_ce * partial_cross_entropy(
-                logits, inter_mix(batch.target, weight)[pairs], eps=1e-10
+                logits, balanced(inter_mix(batch.target, weight)[pairs], self.balance), eps=1e-10
             )
         if self.weights.mix_consistency:
             unmixed = probabilities if self.consistency_gradient == "both" else probabilities.detach()
