@@ -160,7 +160,7 @@ class TrainSettings(Settings):
 
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     batch_size: int | None = Field(
-        None, ge=1, description="Images (2D) or patches (3D) per step, views included. Default: 8 in 2D, 4 in 3D."
+        None, ge=1, description="Images (2D) or patches (3D) per step, views included. Default: 4."
     )
     plan: PlanSettings = Field(PlanSettings(), description="Wishes for the plan, where it is not given as a file.")
     budget: BudgetSettings = Field(BudgetSettings(minutes=20.0), description="How long to train.")
