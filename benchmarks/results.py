@@ -13,7 +13,9 @@ import json
 from pathlib import Path
 
 from medcl.benchmark.markdown import page as benchmark_page
+from medcl.benchmark.markdown import render
 from medcl.benchmark.results import load_results, recipes_in
+from medcl.benchmark.tables import summary_table
 from medcl.files import atomic_write
 
 
@@ -104,15 +106,25 @@ def page(
         "(both empty: 1), of the last weights of each training.",
         "",
     ]
-    for name in recipes_in(runs):
-        if only is None or name in only:
-            lines += ["#" + line if line.startswith("#") else line for line in _lines(runs, name)]
+    names = [name for name in recipes_in(runs) if only is None or name in only]
+    lines += glance(runs, names)
+    for name in names:
+        lines += ["#" + line if line.startswith("#") else line for line in _lines(runs, name)]
     lines += speed_lines(runs)
     if earlier is not None:
         lines += ["## Earlier version", "", earlier_was or "Settings and commit: see the tables of versions.", ""]
         for name in recipes_in(earlier):
             lines += ["##" + line if line.startswith("#") else line for line in _lines(earlier, name)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def glance(runs: Path, names: list[str]) -> list[str]:
+    """Return MedCL beside the best other stroke method and dense supervision, one row per comparison."""
+    groups = [group for name in names for group in load_results(runs, name).groups]
+    table = summary_table(groups, "medcl", bound="dense")
+    if table is None:
+        return []
+    return ["## At a glance", "", "Mean Dice with its 95 % interval; equal minutes in each row.", "", *render(table)]
 
 
 def _lines(runs: Path, name: str) -> list[str]:

@@ -23,6 +23,7 @@ def test_runs_of_an_earlier_version_get_a_part_of_their_own(tmp_path: Path) -> N
     results = script("results")
     results.recipes_in = lambda runs: [runs.name]
     results._lines = lambda runs, name: [f"# Title of {name}", "text", ""]
+    results.glance = lambda runs, names: []
     page = results.page(tmp_path / "now", earlier=tmp_path / "before", earlier_was="Two views.")
     assert (
         page.index("## Title of now")

@@ -22,6 +22,7 @@ from medcl.benchmark.tables import (
     pair_table,
     rank_table,
     score_table,
+    summary_table,
 )
 from medcl.errors import DataError
 from medcl.evaluation.blocks import Table
@@ -87,6 +88,20 @@ def test_tests_and_ranks_say_what_two_cases_cannot(results: Results) -> None:
     assert "With 2 cases no p-value can be below 0.500" in table.caption
     assert cells(pair_table(group, "bad"), 0)[:2] == ["bad - good", "-0.650"]
     assert cells(rank_table(group), 0) == ["good", "1", "1 to 1", "100%", ""]
+
+
+def test_the_summary_sets_a_method_beside_the_best_other_and_the_bound(results: Results) -> None:
+    row = cells(summary_table(results.groups, "good", bound="dense"), 0)
+    assert row[0] == "hearts, fast"
+    assert str(row[1]).startswith("0.800\n")
+    assert row[2:] == ["2 seeds", "bad 0.150, 1 seed", "-", "-"]
+    assert cells(summary_table(results.groups, "bad", bound="good"), 0)[3:] == ["-", "0.800, 2 seeds", "19%"]
+    assert summary_table(results.groups, "unknown", bound="dense") is None
+
+
+def test_of_many_unfinished_jobs_some_are_named(results: Results) -> None:
+    many = replace(results, unfinished=[f"job{n}" for n in range(9)])
+    assert notes(many)[0] == "9 jobs are not finished: job0, job1, job2, job3, job4, job5 and 3 more."
 
 
 def test_a_validation_a_moment_after_its_tenth_counts_for_it() -> None:

@@ -14,6 +14,9 @@ from medcl.evaluation.comparison import case_mean, compare_methods, seed_interva
 from medcl.evaluation.ranking import RankStability, rank_stability
 
 LEVEL = 0.05
+NAMED = 6
+"""How many unfinished jobs are named; the list of jobs has them all."""
+
 VIEWS = {
     "auto": "largest piece where strokes say one piece",
     "none": "all pieces",
@@ -162,6 +165,35 @@ def rank_table(group: Group) -> Table | None:
     return Table(caption, columns, rows)
 
 
+def summary_table(groups: Iterable[Group], method: str, *, bound: str) -> Table | None:
+    """Return one row per comparison: a method beside the best of the others and the upper bound.
+
+    Args:
+        groups: Comparisons; those without the method are left out.
+        method: The method.
+        bound: The method that is the upper bound where it was trained; it is none of the others.
+    """
+    rows: list[list[Cell]] = []
+    for group in groups:
+        if method not in group.methods:
+            continue
+        means = {name: mean_of(group.scores(name, "dice")) for name in group.methods}
+        others = {name: mean for name, mean in means.items() if name not in (method, bound) and not math.isnan(mean)}
+        best = max(others, key=lambda name: others[name], default=None)
+        row: list[Cell] = [group.title, with_interval(group.scores(method, "dice")), _seeds(group, method)]
+        row += [f"{best} {number(others[best])}, {_seeds(group, best)}" if best else "-"]
+        row += [f"{number(means[bound])}, {_seeds(group, bound)}" if bound in means else "-"]
+        row += [f"{means[method] / means[bound]:.0%}" if means.get(bound) else "-"]
+        rows.append(row)
+    columns = ["Compared", f"Dice of {method}", "Seeds", "Best of the others", f"Dice of {bound}", f"Share of {bound}"]
+    return Table("", columns, rows, text_columns=2) if rows else None
+
+
+def _seeds(group: Group, method: str) -> str:
+    count = len(group.methods[method])
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def overall_rank_table(groups: Sequence[Group]) -> Table | None:
     """Return the mean rank of the methods that all groups have; None with one group."""
     groups = [group for group in groups if len(group.methods) > 1]
@@ -240,7 +272,9 @@ def notes(results: Results) -> list[str]:
     """Return what a reader must know before believing the tables."""
     found = []
     if results.unfinished:
-        found.append(f"{len(results.unfinished)} jobs are not finished: {', '.join(results.unfinished)}.")
+        named = ", ".join(results.unfinished[:NAMED])
+        rest = f" and {len(results.unfinished) - NAMED} more" if len(results.unfinished) > NAMED else ""
+        found.append(f"{len(results.unfinished)} jobs are not finished: {named}{rest}.")
     codes = {(o.facts["code"]["commit"], o.facts["code"]["changed"]) for o in results.outcomes}
     if len(codes) > 1:
         names = ", ".join(sorted(f"{c or 'unknown'}{' with changes' if changed else ''}" for c, changed in codes))
