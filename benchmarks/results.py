@@ -120,7 +120,11 @@ def page(
 
 def glance(runs: Path, names: list[str]) -> list[str]:
     """Return MedCL beside the best other stroke method and dense supervision, one row per comparison."""
-    groups = [group for name in names for group in load_results(runs, name).groups]
+    groups = {
+        group.title if group.title.startswith(name) else f"{name}, {group.title}": group
+        for name in names
+        for group in load_results(runs, name).groups
+    }
     table = summary_table(groups, "medcl", bound="dense")
     if table is None:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -165,22 +165,22 @@ def rank_table(group: Group) -> Table | None:
     return Table(caption, columns, rows)
 
 
-def summary_table(groups: Iterable[Group], method: str, *, bound: str) -> Table | None:
+def summary_table(groups: Mapping[str, Group], method: str, *, bound: str) -> Table | None:
     """Return one row per comparison: a method beside the best of the others and the upper bound.
 
     Args:
-        groups: Comparisons; those without the method are left out.
+        groups: Name in the table -> comparison; those without the method are left out.
         method: The method.
         bound: The method that is the upper bound where it was trained; it is none of the others.
     """
     rows: list[list[Cell]] = []
-    for group in groups:
+    for title, group in groups.items():
         if method not in group.methods:
             continue
         means = {name: mean_of(group.scores(name, "dice")) for name in group.methods}
         others = {name: mean for name, mean in means.items() if name not in (method, bound) and not math.isnan(mean)}
         best = max(others, key=lambda name: others[name], default=None)
-        row: list[Cell] = [group.title, with_interval(group.scores(method, "dice")), _seeds(group, method)]
+        row: list[Cell] = [title, with_interval(group.scores(method, "dice")), _seeds(group, method)]
         row += [f"{best} {number(others[best])}, {_seeds(group, best)}" if best else "-"]
         row += [f"{number(means[bound])}, {_seeds(group, bound)}" if bound in means else "-"]
         row += [f"{means[method] / means[bound]:.0%}" if means.get(bound) else "-"]
