@@ -131,7 +131,7 @@ def test_other_defaults_of_today_are_told_and_redone_on_request(
     job = plan_benchmark(tiny_recipe)[0]
     before = {"optim": {"ema": 0.5}, "method": {"name": "partial-ce"}, "gone": 1}
     write_json(job.folder(tmp_path) / "run" / "run.json", {"settings": before})
-    assert other_defaults(job, tmp_path) == ["optim.ema: was 0.5, is 0.99"]
+    assert other_defaults(job, tmp_path) == ["optim.ema: was 0.5, is 0.9"]
     said: list[str] = []
     run_benchmark(tiny_recipe, tmp_path, show=lambda status: said.append(status.message))
     assert f"--redo {job.name} does it again" in said[0]
