@@ -159,9 +159,7 @@ class TrainSettings(Settings):
     """Everything a training run may vary besides method and backbone."""
 
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
-    batch_size: int | None = Field(
-        None, ge=1, description="Images (2D) or patches (3D) per step, views included. Default: 4."
-    )
+    batch_size: int = Field(4, ge=1, description="Images (2D) or patches (3D) per step, views included.")
     plan: PlanSettings = Field(PlanSettings(), description="Wishes for the plan, where it is not given as a file.")
     budget: BudgetSettings = Field(BudgetSettings(minutes=20.0), description="How long to train.")
     augment: AugmentSettings = Field(AugmentSettings(), description="Random changes of images.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -86,14 +85,6 @@ class Ledger:
         self._strokes[key] = self._strokes.get(key, 0) + 1
         self.seconds += self.cost.per_stroke_s + self.cost.per_mm_s * stroke.length_mm
         self.pixels_left -= pixels
-
-    def state(self) -> tuple[Any, ...]:
-        """Return what `restore` needs to take back everything booked after this moment."""
-        return self.pixels_left, self.slices, self.seconds, self._at, dict(self._strokes)
-
-    def restore(self, state: tuple[Any, ...]) -> None:
-        """Take back everything booked since `state`."""
-        self.pixels_left, self.slices, self.seconds, self._at, self._strokes = state
 
 
 def shorten(stroke: Stroke, points: int, unit_mm: float) -> Stroke:

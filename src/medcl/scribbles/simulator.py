@@ -12,6 +12,7 @@ first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +103,7 @@ def draw(
         plane = planes[axis]
         view, ink_view = volume.take(index, axis), np.moveaxis(scribble, axis, 0)[index]
         middle = np.delete(centre, axis)
-        first, before, ink_before = len(drawn), ledger.state(), ink_view.copy()
+        first, before, ink_before = len(drawn), copy(ledger), ink_view.copy()
         missed: set[int] = set()
         for stroke in strokes_in(view, plane, index, settings, habits, seed, ignore, background, middle):
             affordable = ledger.afford(stroke)
@@ -120,7 +121,7 @@ def draw(
         if first and missed - {background} - {stroke.value for stroke in drawn[first:]}:
             del drawn[first:]
             ink_view[...] = ink_before
-            ledger.restore(before)
+            ledger = before  # nothing is drawn after this slice, so a shallow copy will do
             break
     result = scribble.reshape(np.shape(label))
     return Drawing(result, tuple(drawn), ledger.seconds, ledger.slices)

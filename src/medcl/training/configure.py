@@ -16,9 +16,6 @@ from medcl.settings import Settings, TrainSettings
 DEFAULT_REACH = 1.0
 """Multiple of the extent of its strokes beyond which a structure of a volume is not expected."""
 
-DEFAULT_BATCH = 4
-"""Images or patches per step: small budgets need many steps more than they need even gradients."""
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -98,7 +95,6 @@ def resolve(config: RunConfig, plan: Plan) -> RunConfig:
     chosen = train.model_copy(
         update={
             "augment": train.augment.resolved(colour=colour),
-            "batch_size": train.batch_size or DEFAULT_BATCH,
             "reach": train.reach if train.reach is not None else DEFAULT_REACH if volumes else 0.0,
             "enclosed": train.enclosed if train.enclosed is not None else volumes,
         }

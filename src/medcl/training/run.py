@@ -303,7 +303,6 @@ class _Run:
     def _images_per_step(self) -> int:
         """Return the batch size without views, and say so where it cannot be divided by them."""
         wanted, views = self.config.train.batch_size, views_of(self.config.method)
-        assert wanted is not None  # `resolve` chose one
         images = max(1, wanted // views)
         if images * views != wanted:
             _say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
