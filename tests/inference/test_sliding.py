@@ -12,7 +12,7 @@ from torch import nn
 from medcl.errors import DataError, SettingsError
 from medcl.inference import sliding
 from medcl.inference.predict import predict_probabilities
-from medcl.inference.sliding import gaussian_window, predict_slabs, window_starts
+from medcl.inference.sliding import gaussian_window, mask_of, predict_slabs, window_starts
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.floats(0, 0.9))
@@ -139,3 +139,12 @@ def test_wrong_input_is_refused(plan):
         predict_probabilities(_convolution(2), image[:1], plan(), batch_size=0)
     with pytest.raises(SettingsError, match="expected 3 class channels"):
         predict_probabilities(_convolution(2, classes=5), image[:1], plan())
+
+
+@pytest.mark.parametrize("classes", [2, 5, 300])
+def test_the_mask_of_slabs_is_their_argmax_one_after_the_other(classes):
+    slabs = [torch.randn(classes, depth, 3, 4) for depth in (2, 1)]
+    slabs[0][:, 0, 0, 0] = 1.0  # among equals the lowest
+    expected = torch.cat(slabs, dim=1).argmax(dim=0).numpy()
+    assert (mask_of(slabs) == expected).all()
+    assert expected[0, 0, 0] == 0

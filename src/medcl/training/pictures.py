@@ -14,7 +14,7 @@ from medcl.data.plan import Plan
 from medcl.data.store import PreparedCase, Store
 from medcl.evaluation.pictures import Slice, picture
 from medcl.files import atomic_write
-from medcl.inference.sliding import predict_slabs
+from medcl.inference.sliding import mask_of, predict_slabs
 
 
 class Painter:
@@ -47,9 +47,7 @@ class Painter:
 
         columns = []
         for image, z, known, dense in self.views:
-            mask = np.concatenate(
-                [s.argmax(dim=0).cpu().numpy() for s in predict_slabs(forward, image, self.plan, flips=False)]
-            )
+            mask = mask_of(predict_slabs(forward, image, self.plan, flips=False))
             shown = Slice(
                 label=known if dense else np.full(mask.shape[1:], UNLABELLED),
                 prediction=mask[z],

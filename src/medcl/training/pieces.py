@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medcl.data.plan import Plan
 from medcl.inference.postprocess import find_one_piece
-from medcl.inference.sliding import predict_slabs
+from medcl.inference.sliding import mask_of, predict_slabs
 from medcl.training.sampling import Sampler
 
 MOST_CASES = 20
@@ -31,7 +31,6 @@ def one_piece(forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan)
         for source in chosen:
             image = np.asarray(source.case.image, dtype=np.float32)
             slabs = predict_slabs(forward, image, plan, flips=False)
-            mask = np.concatenate([slab.argmax(dim=0).to("cpu").numpy().astype(np.int16) for slab in slabs])
-            yield mask, np.asarray(source.annotation)
+            yield mask_of(slabs).astype(np.int16), np.asarray(source.annotation)
 
     return find_one_piece(answers(), classes=len(plan.classes), groups=plan.groups)

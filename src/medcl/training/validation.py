@@ -16,7 +16,7 @@ from medcl.data.prepare import plan_grid
 from medcl.data.store import PreparedCase, Store
 from medcl.evaluation.metrics import dice
 from medcl.inference.restore import restore_slabs
-from medcl.inference.sliding import predict_slabs
+from medcl.inference.sliding import mask_of, predict_slabs
 from medcl.training.sampling import Sampler
 
 
@@ -70,9 +70,9 @@ def _predict(forward: Callable[[Tensor], Tensor], item: ValidationCase, plan: Pl
     array = np.asarray(item.case.image, dtype=np.float32)
     slabs = predict_slabs(forward, array, plan, flips=False)
     if not item.dense:
-        return np.concatenate([slab.argmax(dim=0).cpu().numpy() for slab in slabs])
+        return mask_of(slabs)
     grid = plan_grid(item.case.geometry, plan)
-    turned = np.concatenate([s.argmax(dim=0).cpu().numpy() for s in restore_slabs(slabs, grid)])
+    turned = mask_of(restore_slabs(slabs, grid))
     return grid.turn_back(turned)
 
 
