@@ -84,6 +84,23 @@ def speed_lines(runs: Path) -> list[str]:
                 for row in json.loads(path.read_text(encoding="utf-8"))
             ],
         )
+    path = runs / "stroke_speed.json"
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        size = " x ".join(map(str, content["size"]))
+        lines += [
+            "## Speed of the stroke simulator",
+            "",
+            f"`benchmarks/stroke_speed.py`, {content['slices']} slices of {size} pixels, four classes, one core.",
+            "",
+        ]
+        lines += table(
+            ["settings", "slices per processor second", "slices per second"],
+            [
+                [name, number(rate["slices_per_cpu_second"], 0), number(rate["slices_per_second"], 0)]
+                for name, rate in content["presets"].items()
+            ],
+        )
     return lines
 
 

@@ -46,8 +46,12 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     }
     (tmp_path / "predict_memory.json").write_text(json.dumps(memory))
     (tmp_path / "predict_speed.json").write_text(json.dumps(speed))
+    rate = {"slices_per_cpu_second": 141.6, "slices_per_second": 99.9}
+    strokes = {"slices": 200, "size": [256, 256], "load": 1.0, "presets": {"quick": rate}}
+    (tmp_path / "stroke_speed.json").write_text(json.dumps(strokes))
     lines = script("results").speed_lines(tmp_path)
     assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 |" in lines
     assert "| OpenVINO bf16, flips | 0.500 |" in lines
     assert "| flips | 12.3 |" in lines
+    assert "| quick | 142 | 100 |" in lines
     assert "| OpenVINO bf16 | 0.99995 |" in lines
