@@ -202,7 +202,8 @@ def make_plan(
     spacing = planning.choose_spacing(facts, dimensions, orientation, spacing_mm, notes, cubes=turned)
     size = planning.typical_size(facts, orientation, spacing)
     chosen = tuple(patch) if patch is not None else planning.choose_patch(size, spacing, dimensions, views)
-    strides, kernels = planning.choose_pooling(spacing, chosen)
+    fits = len(chosen) == dimensions and min(chosen) >= 1  # else the plan says what is wrong
+    strides, kernels = planning.choose_pooling(spacing, chosen) if fits else (None, None)
     channels = [planning.choose_normalisation(channel, facts, notes) for channel in facts.channels]
     return Plan.parse(
         {
