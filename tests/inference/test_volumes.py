@@ -96,6 +96,12 @@ def test_progress_rises_to_the_whole(
     assert told[0] < 0.5
 
 
+def test_a_volume_takes_no_more_windows_than_its_own_size_needs(plan: Callable[..., Any]) -> None:
+    # 20 = 16 + 4 and 24 = 16 + 8 voxels need two windows of 16 at half overlap, and padding to 32 would need three
+    assert sliding.count_windows((8, 20, 24), plan(ndim=3), 0.5) == 1 * 2 * 2
+    assert sliding.count_windows((3, 9, 16), plan(ndim=3), 0.5) == 1
+
+
 @pytest.mark.parametrize("neighbours", ["channels", "attention"])
 def test_a_saved_model_keeps_its_neighbours_and_says_so(
     neighbours: str, saved: Callable[..., Path], box: np.ndarray, tmp_path: Path
@@ -151,6 +157,6 @@ def test_files_are_predicted_by_several_models(
         first, tmp_path / "a.nii.gz", tmp_path / "out", others=[second], probabilities=True, within=told.append
     )
     assert not report.failed
-    assert np.array_equal(read_map(tmp_path / "out" / "a.nii.gz"), (box > 0).astype(int))
+    assert np.array_equal(read_map(tmp_path / "out" / "a.nii.gz")[0], box > 0)
     assert (tmp_path / "out" / "probabilities" / "a_1_a.nii.gz").is_file()
     assert told[-1] == 1

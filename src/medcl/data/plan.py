@@ -196,7 +196,7 @@ def make_plan(
     facts = survey(dataset)
     notes: list[str] = []
     turned = tuple(views) != ("z",)
-    planning.check_slices(facts, ndim, context=context, turned=turned)
+    planning.check_slices(facts, ndim, context=context, views=views)
     dimensions = planning.choose_ndim(facts, 2 if context or turned else ndim, notes)
     orientation = planning.choose_orientation(facts, dimensions, notes)
     spacing = planning.choose_spacing(facts, dimensions, orientation, spacing_mm, notes, cubes=turned)

@@ -58,18 +58,21 @@ def choose_ndim(facts: Survey, wish: Literal["auto", 2, 3], notes: list[str]) ->
     return 3
 
 
-def check_slices(facts: Survey, ndim: Literal["auto", 2, 3], *, context: int, turned: bool) -> None:
+def check_slices(facts: Survey, ndim: Literal["auto", 2, 3], *, context: int, views: Sequence[str]) -> None:
     """Refuse neighbouring slices or other views where there are none.
 
     Args:
         facts: What the data set shows.
         ndim: The user's wish.
         context: Neighbours on each side.
-        turned: Whether volumes are sliced across other axes than z.
+        views: Axes across which volumes are sliced.
 
     Raises:
-        SettingsError: The images are single slices, or a 3D network is wanted too.
+        SettingsError: The images are single slices, a 3D network is wanted too, or an axis is unknown.
     """
+    if not views or not set(views) <= set("zyx"):
+        raise SettingsError(f"views: expected some of z, y, x, got {list(views)}.")
+    turned = tuple(views) != ("z",)
     asked = " and ".join(name for name, wanted in (("context", context > 0), ("views", turned)) if wanted)
     if asked and ndim == 3:
         raise SettingsError(f"{asked}: expected none in 3D, a 3D network sees all slices; leave out plan.ndim 3.")

@@ -94,13 +94,16 @@ def predict_slabs(
 def count_windows(size: Sequence[int], plan: Plan, overlap: float) -> int:
     """Return how many slices or windows of an image (Z, Y, X) go through the network."""
     if plan.ndim == 3:
-        padded = _aligned(size, plan.patch)
-        return prod(len(window_starts(s, min(p, s), overlap)) for s, p in zip(padded, plan.patch, strict=True))
+        padded, window = _windows(size, plan.patch, plan.patch)
+        return prod(len(window_starts(s, w, overlap)) for s, w in zip(padded, window, strict=True))
     total = 0
     for axis in map("zyx".index, plan.views):
-        padded = _aligned([n for a, n in enumerate(size) if a != axis], plan.patch)
-        pieces = [len(window_starts(s, min(SLICE_WINDOW, s), overlap)) for s in padded] if _too_large(padded) else [1]
-        total += size[axis] * prod(pieces)
+        plane = [n for a, n in enumerate(size) if a != axis]
+        if not _too_large(_aligned(plane, plan.patch)):
+            total += size[axis]
+            continue
+        padded, window = _windows(plane, plan.patch, (SLICE_WINDOW, SLICE_WINDOW))
+        total += size[axis] * prod(len(window_starts(s, w, overlap)) for s, w in zip(padded, window, strict=True))
     return total
 
 
@@ -146,7 +149,7 @@ def _slices(
     size, depth = array.shape[2:], array.shape[1]
     padded = _aligned(size, plan.patch)
     if _too_large(padded):
-        window = tuple(min(SLICE_WINDOW, length) for length in padded)
+        padded, window = _windows(size, plan.patch, (SLICE_WINDOW, SLICE_WINDOW))
         for z in range(depth):
             image = _padded(_with_neighbours(array, [z], plan.context, device)[0], padded)
             blend = _Blend(len(plan.classes), padded, window, overlap, device)
@@ -204,8 +207,7 @@ def _volume(
 ) -> Iterator[Tensor]:
     """Blend windows of one z position after the other; what no later window reaches is final and leaves."""
     depth, *plane = array.shape[1:]
-    padded = _aligned(array.shape[1:], plan.patch)
-    window = tuple(min(p, length) for p, length in zip(plan.patch, padded, strict=True))
+    padded, window = _windows(array.shape[1:], plan.patch, plan.patch)
     starts = window_starts(padded[0], window[0], overlap)
     weight = torch.from_numpy(gaussian_window(window[0])).to(device)
     total = torch.zeros(padded[0], device=device)
@@ -299,6 +301,18 @@ def _aligned(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
     """
     multiples = [min(_ALIGN, length & -length) for length in patch]
     return tuple(-(-length // multiple) * multiple for length, multiple in zip(size, multiples, strict=True))
+
+
+def _windows(
+    size: Sequence[int], patch: Sequence[int], largest: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the size to pad an image to, and the window that slides over it.
+
+    Only axes shorter than the window are padded: windows are of aligned sizes by themselves, and on small volumes padding
+    the rest too more than doubles their number.
+    """
+    window = tuple(min(most, length) for most, length in zip(largest, _aligned(size, patch), strict=True))
+    return tuple(max(length, w) for length, w in zip(size, window, strict=True)), window
 
 
 def _padded(image: Tensor, size: Sequence[int]) -> Tensor:

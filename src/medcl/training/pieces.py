@@ -30,7 +30,7 @@ def one_piece(forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan)
     def answers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for source in chosen:
             image = np.asarray(source.case.image, dtype=np.float32)
-            slabs = predict_slabs(forward, image, plan, flips=False)
+            slabs = predict_slabs(forward, image, plan, flips=False, overlap=0.25)
             yield mask_of(slabs).astype(np.int16), np.moveaxis(np.asarray(source.annotation), 0, source.axis)
 
     return find_one_piece(answers(), classes=len(plan.classes), groups=plan.groups)
