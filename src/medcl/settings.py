@@ -153,6 +153,15 @@ class PlanSettings(Settings):
         None, description="Target spacing, (y, x) or (z, y, x), in mm."
     )
     patch: tuple[int, ...] | None = Field(None, description="Training patch, (y, x) or (z, y, x).")
+    context: int = Field(
+        0, ge=0, le=8, description="2.5D: neighbouring slices on each side that a 2D network sees beside the slice."
+    )
+    neighbours: Literal["channels", "attention"] = Field(
+        "channels", description="2.5D: neighbours as further channels, or weighed by attention."
+    )
+    views: tuple[Literal["z", "y", "x"], ...] = Field(
+        ("z",), min_length=1, description="2D: axes across which volumes are sliced; [z, y, x] for three-view voting."
+    )
 
 
 class TrainSettings(Settings):

@@ -10,7 +10,8 @@ import pytest
 
 from medcl.data.geometry import Geometry, Image
 from medcl.data.labels import UNLABELLED
-from medcl.data.plan import ChannelPlan, Plan, make_plan
+from medcl.data.plan import ChannelPlan, Plan, make_plan, neighbours
+from medcl.data.planning import choose_pooling
 from medcl.errors import DataError, SettingsError
 
 OBLIQUE = (0.54, 0.37, -0.75, 0.82, -0.03, 0.57, -0.19, 0.93, 0.32)  # short axis of a heart, rounded
@@ -265,3 +266,87 @@ def test_a_list_is_no_plan(tmp_path: Path) -> None:
 def test_channels_that_cannot_be_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         ChannelPlan.parse({"name": "a", "normalisation": "zscore"} | values)
+
+
+# --- pooling, neighbours and views ---
+
+
+@pytest.mark.parametrize(
+    ("spacing", "patch", "strides", "kernels"),
+    [
+        # isotropic: halve everything
+        ((1, 1, 1), (32, 64, 64), ["222", "222", "222", "122"], ["333"] * 5),
+        # slices four times thicker: halve in plane until voxels are less than twice as long; kernels reach across then
+        ((4, 1, 1), (16, 64, 64), ["122", "122", "222", "222"], ["133", "133", "333", "333", "333"]),
+        # a thin patch of cubes is never halved below four slices, but its kernels reach across
+        ((1, 1, 1), (4, 16, 16), ["122", "122"], ["333"] * 3),
+        # cardiac stack: slices are never as fine as pixels, and too few to halve
+        ((10, 1.25, 1.25), (4, 32, 32), ["122", "122", "122"], ["133", "133", "133", "333"]),
+        # thin slices: z waits, y and x wait for nobody
+        ((1, 3, 3), (64, 32, 32), ["211", "222", "222", "222"], ["311", "333", "333", "333", "333"]),
+        # slices: two pixels are enough
+        ((None, 1, 1), (32, 32), ["22"] * 4, ["33"] * 5),
+        ((None, 1, 1), (2, 3), ["22"], ["33"] * 2),
+    ],
+)
+def test_pooling_makes_voxels_cubes_first(spacing: Any, patch: Any, strides: list[str], kernels: list[str]) -> None:
+    def numbers(steps: list[str]) -> tuple:
+        return tuple(tuple(int(n) for n in step) for step in steps)
+
+    assert choose_pooling(spacing, patch) == (numbers(strides), numbers(kernels))
+
+
+def test_the_plan_says_strides_and_kernels_and_people_may_edit_them(tmp_path: Path) -> None:
+    plan = plan_of([scan((12, 60, 60), (5, 1, 1))], ndim=3)
+    assert plan.strides is not None
+    assert plan.strides[0] == (1, 2, 2)
+    assert plan.kernels is not None
+    assert plan.kernels[0] == (1, 3, 3)
+    plan.save(tmp_path / "plan.json")
+    values = json.loads((tmp_path / "plan.json").read_text())
+    for edit, message in (
+        ({"strides": [[2, 2]]}, "expected 3 positive numbers"),
+        ({"kernels": [[3, 3, 3]]}, "expected one per level"),
+        ({"kernels": [[2, 3, 3]] * (len(plan.strides) + 1)}, "expected odd lengths"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            Plan.parse({**values, **edit})
+    edited = Plan.parse({**values, "strides": [[2, 2, 2]], "kernels": None})
+    assert edited.strides == ((2, 2, 2),)
+    old = {key: value for key, value in values.items() if key not in ("strides", "kernels", "context", "views")}
+    assert Plan.parse({k: v for k, v in old.items() if k != "neighbours"}).strides is None
+
+
+def test_neighbours_are_channels_slice_by_slice_and_borders_repeat() -> None:
+    plan = plan_of([scan((12, 60, 60), channels=2)], ("T1", "T2"), context=2)
+    assert (plan.ndim, plan.context, plan.input_channels) == (2, 2, 10)
+    assert neighbours(0, 2, 12) == [0, 0, 0, 1, 2]
+    assert neighbours(11, 1, 12) == [10, 11, 11]
+    assert neighbours(0, 1, 1) == [0, 0, 0]
+
+
+def test_views_ask_for_cubes_and_say_when_slices_are_thick() -> None:
+    plan = plan_of([scan((20, 60, 40), (1.5, 1, 1))], views=("z", "y", "x"))
+    assert (plan.ndim, plan.spacing_mm, plan.size) == (2, (1, 1, 1), (30, 60, 40))
+    assert plan.patch == (64, 64)  # slices of 60 x 40, 30 x 40 and 30 x 60, in whole steps
+    assert not any("Views" in note for note in plan.notes)
+    thick = plan_of([scan((10, 60, 60), (6, 1, 1))], views=("y",))
+    assert any("6.0 times thicker" in note for note in thick.notes)
+    assert plan_of([scan((20, 60, 40), (1.5, 1, 1))], views=("x",), spacing_mm=2).spacing_mm == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "message"),
+    [
+        ((1, 50, 50), {"context": 1}, "context: expected volumes, got single slices"),
+        ((12, 50, 50), {"context": 1, "ndim": 3}, "context: expected none in 3D"),
+        ((12, 50, 50), {"views": ("x", "y"), "ndim": 3}, "views: expected none in 3D"),
+        ((12, 50, 50), {"views": ("x", "x")}, "expected each axis once"),
+        ((12, 50, 50), {"views": ("x", "w")}, "views"),
+        ((12, 50, 50), {"neighbours": "attention"}, "expected context of at least 1"),
+        ((12, 50, 50), {"context": -1}, "context"),
+    ],
+)
+def test_neighbours_and_views_that_cannot_be(size: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        plan_of([scan(size)], **options)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from medcl.backbones import backbones, build_backbone
+from medcl.backbones import backbones
+from medcl.backbones.for_plan import build_for_plan
 from medcl.data.plan import Plan
 from medcl.inference.model import Model, save_model
 from medcl.settings import Settings
@@ -66,13 +67,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         plan = _plan(**changes)
         torch.manual_seed(0)
-        network = build_backbone(
-            backbone,
-            in_channels=len(plan.channels),
-            classes=len(plan.classes),
-            ndim=plan.ndim,
-            **(settings or {}),
-        )
+        network = build_for_plan(plan, backbone, **(settings or {}))
         return save_model(
             tmp_path / "model",
             network=network,

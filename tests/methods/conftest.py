@@ -107,7 +107,7 @@ class Trial:
 
 
 def make_trial(
-    name: str, *, classes: int = 3, groups: tuple[tuple[int, ...], ...] = (), ndim: int = 2, **settings: Any
+    name: str, *, classes: int = 3, groups: tuple[tuple[int, ...], ...] = (), ndim: int = 2, channels: int = 1, **settings: Any
 ) -> Trial:
     """Build a method, its own modules and a tiny network, always with the same weights."""
     small = dict(SMALL.get(name, {}))
@@ -117,18 +117,25 @@ def make_trial(
     task = Task(classes=classes, groups=groups, ndim=ndim)
     torch.manual_seed(0)
     extra = modules_of(method, task)
-    network = TinyNet(classes, ndim)
+    network = TinyNet(classes, ndim, channels)
     return Trial(method, network, extra, task, network.branch() if branches_of(method) == 2 else None)
 
 
 def make_batch(
-    images: int, size: tuple[int, ...], *, classes: int = 3, views: int = 1, seed: int = 0, drawn: float = 0.3
+    images: int,
+    size: tuple[int, ...],
+    *,
+    classes: int = 3,
+    channels: int = 1,
+    views: int = 1,
+    seed: int = 0,
+    drawn: float = 0.3,
 ) -> Batch:
     """Images whose grey values tell the class, a share of the pixels drawn, one class missing from each other image."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, classes, (images, *size), generator=generator)
     labels[::2][labels[::2] == classes - 1] = 0
-    image = labels[:, None] / (classes - 1) * 2 - 1 + 0.1 * torch.randn(images, 1, *size, generator=generator)
+    image = labels[:, None] / (classes - 1) * 2 - 1 + 0.1 * torch.randn(images, channels, *size, generator=generator)
     stroke = torch.rand(images, *size, generator=generator) < drawn
     target = torch.stack([(labels == c) & stroke for c in range(classes)], dim=1).float()
     present = torch.stack([(labels == c).flatten(1).any(dim=1) for c in range(classes)], dim=1)

@@ -36,16 +36,22 @@ def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @every_method
 @pytest.mark.parametrize(
-    ("images", "size", "classes"),
-    [(2, (33, 47), 2), (3, (8, 8), 7), (1, (9, 6), 3), (2, (3, 9, 11), 3)],
-    ids=["odd-sizes", "seven-classes", "one-image", "3d"],
+    ("images", "size", "classes", "channels"),
+    [(2, (33, 47), 2, 1), (3, (8, 8), 7, 1), (1, (9, 6), 3, 1), (2, (3, 9, 11), 3, 1), (2, (9, 11), 3, 3)],
+    ids=["odd-sizes", "seven-classes", "one-image", "3d", "2.5d"],
 )
 def test_losses_are_finite_scalars_and_reach_every_parameter(
-    name: str, images: int, size: tuple[int, ...], classes: int, make_trial: Callable, batch_for: Callable
+    name: str,
+    images: int,
+    size: tuple[int, ...],
+    classes: int,
+    channels: int,
+    make_trial: Callable,
+    batch_for: Callable,
 ) -> None:
     groups = GROUPS if classes > 2 else ()
-    trial = make_trial(name, classes=classes, groups=groups, ndim=len(size))
-    losses = trial.step(batch_for(trial, images, size))
+    trial = make_trial(name, classes=classes, groups=groups, ndim=len(size), channels=channels)
+    losses = trial.step(batch_for(trial, images, size, channels=channels))
     assert losses
     for key, loss in losses.items():
         assert re.fullmatch(r"[a-z_0-9]+", key)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medcl.errors import RunError, SettingsError
 from medcl.inference.engines import device_has_bf16
 from medcl.settings import BudgetSettings, OptimSettings, TrainSettings, set_by_path
-from medcl.training.configure import configure, strides_for
+from medcl.training.configure import configure
 from medcl.training.hardware import choose_hardware, is_first_process, keep_buffers
 from medcl.training.log import RunLog, curve, read_log
 from medcl.training.schedule import Clock, averaging_decay, learning_rate
@@ -184,18 +184,3 @@ def test_a_stopped_clock_stands_still() -> None:
 def test_a_check_of_several_values_is_one_sentence() -> None:
     with pytest.raises(SettingsError, match=r"^method 'medcl': box: expected 0 < smallest <= largest <= 1\.$"):
         configure({"method": {"name": "medcl", "box": [0.9, 0.2]}})
-
-
-@pytest.mark.parametrize(
-    ("spacing", "patch", "strides"),
-    [
-        # isotropic: halve everything
-        ((1, 1, 1), (32, 64, 64), ((2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2))),
-        # slices four times thicker: halve in plane twice first
-        ((4, 1, 1), (16, 64, 64), ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))),
-        # a thin patch is never halved below four slices
-        ((1, 1, 1), (4, 16, 16), ((1, 2, 2), (1, 2, 2))),
-    ],
-)
-def test_strides_make_voxels_cubes_first(spacing: tuple, patch: tuple, strides: tuple) -> None:
-    assert strides_for(spacing, patch, 5) == strides

@@ -44,7 +44,7 @@ def case(*columns: int, drawn: tuple[int, ...]) -> Any:
         image[0, 0, 4:8, column : column + 4] = 1
     for column in drawn:
         annotation[0, 5, column + 1] = 1
-    return SimpleNamespace(case=SimpleNamespace(image=image), annotation=annotation)
+    return SimpleNamespace(case=SimpleNamespace(image=image), annotation=annotation, axis=0)
 
 
 def found(*sources: Any) -> list[tuple[int, ...]]:

@@ -26,7 +26,8 @@ def random_grid(
 
     Returns:
         (N, *patch, D) coordinates for `grid_sample` (last axis x, y(, z); -1..1 spans the canvas,
-        align_corners=False). In 3D rotation and zoom act in the (Y, X) plane, as slices may be thick.
+        align_corners=False). In 3D rotation and zoom act in the (Y, X) plane, as slices may be thick; where the canvas is
+        no deeper than the patch, nothing moves along Z.
     """
     ndim = len(patch)
 
@@ -39,6 +40,11 @@ def random_grid(
     mirror = torch.where(uniform(count, ndim) > 0, 1.0, -1.0) if settings.flip else torch.ones(count, ndim)
     size = torch.tensor(patch[::-1], dtype=torch.float32)
     shift = uniform(count, ndim) * settings.shift * size
+    # A canvas as deep as its patch means thick slices (see `medcl.training.sampling`): between them lies nothing to see,
+    # and beyond them no image.
+    thick = ndim == 3 and source[0] == patch[0]
+    if thick:
+        shift[:, 2] = 0
     if not settings.shift:
         # Centres of an odd and an even grid lie half a pixel apart, where nearest neighbour drops and doubles strokes.
         shift = shift + torch.tensor([(s - p) % 2 / 2 for s, p in zip(source, patch, strict=True)][::-1])
@@ -57,7 +63,7 @@ def random_grid(
         strength = torch.rand(count, generator=generator) * settings.elastic / 2
         warp = functional.interpolate(coarse, size=patch, mode=_LINEAR[ndim], align_corners=True)
         if ndim == 3:
-            warp[:, 2] *= 0.25  # slices move less: neighbours are far apart
+            warp[:, 2] *= 0.0 if thick else 0.25  # slices move less: neighbours are far apart
         grid = grid + (warp.movedim(1, -1) * size * strength.reshape(count, *(1,) * (ndim + 1)))
     return grid * 2 / torch.tensor(source[::-1], dtype=torch.float32)
 

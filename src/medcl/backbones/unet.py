@@ -37,14 +37,21 @@ class UNetSettings(Settings):
     strides: tuple[tuple[PositiveInt, ...], ...] | None = Field(
         None,
         min_length=1,
-        description="Step per axis from each level to the next, in place of `levels`; default: 2 along every axis.",
+        description="Step per axis from each level to the next, in place of `levels`; default: the plan's, or 2 along "
+        "every axis.",
+    )
+    kernels: tuple[tuple[PositiveInt, ...], ...] | None = Field(
+        None,
+        min_length=2,
+        description="Odd kernel per axis of each level, one more than strides; default: the plan's, or 3, and 1 along "
+        "an axis as long as the strides leave it alone.",
     )
 
     def build(self, *, in_channels: int, classes: int, ndim: int) -> UNet:
         """Return the network for images of `ndim` dimensions.
 
         Raises:
-            SettingsError: A step of `strides` has not one number per axis.
+            SettingsError: A step of `strides` or `kernels` has not one number per axis, or their counts differ.
         """
         for step in self.strides or ():
             if len(step) != ndim:
@@ -52,7 +59,22 @@ class UNetSettings(Settings):
                     f"backbone 'unet': expected strides with {ndim} numbers for {ndim}D images, got {step}; "
                     f"write one number per axis ({'y, x' if ndim == 2 else 'z, y, x'})."
                 )
+        self._check_kernels(ndim)
         return UNet(self, in_channels=in_channels, classes=classes, ndim=ndim)
+
+    def _check_kernels(self, ndim: int) -> None:
+        if self.kernels is None:
+            return
+        levels = len(self.strides) + 1 if self.strides else self.levels
+        if len(self.kernels) != levels:
+            raise SettingsError(
+                f"backbone 'unet': expected kernels for {levels} levels, got {len(self.kernels)}; write one per level."
+            )
+        for kernel in self.kernels:
+            if len(kernel) != ndim or any(length % 2 == 0 for length in kernel):
+                raise SettingsError(
+                    f"backbone 'unet': expected kernels of {ndim} odd numbers for {ndim}D images, got {kernel}."
+                )
 
 
 class _Block(nn.Sequential):
@@ -91,6 +113,8 @@ class _Layout:
     def of(cls, settings: UNetSettings, ndim: int) -> _Layout:
         strides = tuple(tuple(s) for s in settings.strides or ((2,) * ndim,) * (settings.levels - 1))
         widths = tuple(min(settings.base * 2**i, settings.max_channels) for i in range(len(strides) + 1))
+        if settings.kernels is not None:
+            return cls(strides, widths, settings.kernels)
         # An axis that the first steps leave alone is too coarse for a kernel across it (nnU-Net's rule, Isensee 2021).
         kernels = [
             tuple(3 if any(s[a] > 1 for s in strides[: i + 1]) else 1 for a in range(ndim)) for i in range(len(strides))

@@ -75,6 +75,10 @@ def predict(
         int | None, typer.Option(min=1, help="Slices or windows at a time; fewer need less memory.")
     ] = None,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.9, help="Overlap of sliding windows in large images.")] = 0.5,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="Further model, such as of another view, to average with; may be repeated."),
+    ] = None,
 ) -> None:
     """Write masks for images, in the geometry of each image.
 
@@ -87,9 +91,18 @@ def predict(
     from medcl.inference.predict import predict_files
 
     console = Console(stderr=True)
-    loaded = Model.load(model, device=device.value, engine=engine.value, threads=threads)
+    loaded, *further = (
+        Model.load(folder, device=device.value, engine=engine.value, threads=threads)
+        for folder in (model, *(others or ()))
+    )
     with _progress(console) as bar:
-        task = bar.add_task("predict", total=None)
+        task, done = bar.add_task("predict", total=None), 0
+
+        def next_case(number: int, total: int, case: str) -> None:
+            nonlocal done
+            done = number
+            bar.update(task, completed=number, total=total, description=case or "done")
+
         report = predict_files(
             loaded,
             images,
@@ -102,9 +115,9 @@ def predict(
             series=series,
             batch_size=batch_size,
             overlap=overlap,
-            progress=lambda done, total, case: bar.update(
-                task, completed=done, total=total, description=case or "done"
-            ),
+            others=further,
+            progress=next_case,
+            within=lambda share: bar.update(task, completed=done + share),
         )
     _show(report, out)
     if report.failed:
@@ -114,8 +127,8 @@ def predict(
 def _progress(console: Console) -> Progress:
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -124,7 +137,7 @@ def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

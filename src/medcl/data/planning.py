@@ -26,6 +26,15 @@ LARGEST_FIELD = 256
 LARGEST_PATCH_2D = 160
 LARGEST_PATCH_3D = 64 * 96 * 96
 
+LEVELS = 5
+"""Resolution levels of a network, the finest included, where the patch is large enough."""
+
+SMALLEST_GRID = 4
+"""No axis of a volume is halved below this many voxels of a patch (2: of a slice)."""
+
+THICK_FOR_VIEWS = 2.0
+"""Slices this many times thicker than a pixel is wide make views along other axes mostly interpolation."""
+
 MANY_ZEROS = 0.25
 """From this share of exact zeros on, zero means blank background."""
 
@@ -47,6 +56,28 @@ def choose_ndim(facts: Survey, wish: Literal["auto", 2, 3], notes: list[str]) ->
         notes.append(f"2D: {slices:g} slices per case are too few for a 3D network (limit {FEWEST_SLICES}).")
         return 2
     return 3
+
+
+def check_slices(facts: Survey, ndim: Literal["auto", 2, 3], *, context: int, views: Sequence[str]) -> None:
+    """Refuse neighbouring slices or other views where there are none.
+
+    Args:
+        facts: What the data set shows.
+        ndim: The user's wish.
+        context: Neighbours on each side.
+        views: Axes across which volumes are sliced.
+
+    Raises:
+        SettingsError: The images are single slices, a 3D network is wanted too, or an axis is unknown.
+    """
+    if not views or not set(views) <= set("zyx"):
+        raise SettingsError(f"views: expected some of z, y, x, got {list(views)}.")
+    turned = tuple(views) != ("z",)
+    asked = " and ".join(name for name, wanted in (("context", context > 0), ("views", turned)) if wanted)
+    if asked and ndim == 3:
+        raise SettingsError(f"{asked}: expected none in 3D, a 3D network sees all slices; leave out plan.ndim 3.")
+    if asked and np.median(facts.sizes[:, 0]) < 2:
+        raise SettingsError(f"{asked}: expected volumes, got single slices, which have no neighbours; leave it out.")
 
 
 def choose_orientation(facts: Survey, ndim: Literal[2, 3], notes: list[str]) -> Orientation:
@@ -71,13 +102,17 @@ def choose_spacing(
     orientation: Orientation,
     wish: float | Sequence[float | None] | None,
     notes: list[str],
+    *,
+    cubes: bool = False,
 ) -> Spacing:
     """Choose the median spacing, coarsened until the median field of view takes at most `LARGEST_FIELD` voxels.
 
-    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels.
+    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels. With `cubes`
+    voxels are cubes, so that slices across any axis have square pixels of the same size.
     """
     if wish is not None:
-        return _spacing_from(wish, ndim)
+        z, y, x = _spacing_from(wish, ndim)
+        return (y if cubes and z is None else z), y, x
     sizes, spacings = _oriented(facts, orientation)
     fields = sizes * spacings
     plane = np.sqrt(spacings[:, 1] * spacings[:, 2])
@@ -87,6 +122,14 @@ def choose_spacing(
         notes.append(
             f"Pixels coarsened from {median:.3g} to {pixel:.3g} mm: the field of view takes {LARGEST_FIELD} pixels."
         )
+    if cubes:
+        thick = float(np.median(spacings[:, 0])) / pixel
+        if thick >= THICK_FOR_VIEWS:
+            notes.append(
+                f"Views: slices are {thick:.1f} times thicker than pixels are wide, so that most of what the views "
+                f"across y and x see is interpolated (limit {THICK_FOR_VIEWS:g})."
+            )
+        return _rounded(pixel), _rounded(pixel), _rounded(pixel)
     if ndim == 2:
         return None, _rounded(pixel), _rounded(pixel)
     z, y, x = (float(s) for s in np.median(spacings, axis=0))
@@ -105,14 +148,18 @@ def typical_size(facts: Survey, orientation: Orientation, spacing_mm: Spacing) -
     return int(z), int(y), int(x)
 
 
-def choose_patch(size: tuple[int, int, int], spacing_mm: Spacing, ndim: Literal[2, 3]) -> tuple[int, ...]:
+def choose_patch(
+    size: tuple[int, int, int], spacing_mm: Spacing, ndim: Literal[2, 3], views: Sequence[str] = ("z",)
+) -> tuple[int, ...]:
     """Choose a patch that covers the typical grid, as far as memory on a laptop allows.
 
-    In 2D at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans most millimetres shrinks until the
+    In 2D the slices across all `views` fit, with at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans most millimetres shrinks until the
     patch has at most `LARGEST_PATCH_3D` voxels.
     """
     if ndim == 2:
-        return tuple(min(LARGEST_PATCH_2D, _next_multiple(n, 16)) for n in size[1:])
+        z, y, x = size
+        slices = [{"z": (y, x), "y": (z, x), "x": (z, y)}[view] for view in views]
+        return tuple(min(LARGEST_PATCH_2D, _next_multiple(n, 16)) for n in np.max(slices, axis=0).tolist())
     steps = [4 if size[0] < 16 else 8 if size[0] < 48 else 16, 16, 16]
     patch = [_next_multiple(n, step) for n, step in zip(size, steps, strict=True)]
     spacing = [s if s is not None else 1.0 for s in spacing_mm]
@@ -120,6 +167,45 @@ def choose_patch(size: tuple[int, int, int], spacing_mm: Spacing, ndim: Literal[
         axis = max((a for a in range(3) if patch[a] > steps[a]), key=lambda a: (patch[a] * spacing[a], a))
         patch[axis] -= steps[axis]
     return tuple(patch)
+
+
+def choose_pooling(
+    spacing_mm: Sequence[float | None], patch: Sequence[int], levels: int = LEVELS
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Choose per axis where a network pools and where its kernels reach across, so that voxels become cubes first.
+
+    Source: the rule of nnU-Net (Isensee et al., Nature Methods 2021): an axis is halved while its spacing is less than
+    twice the finest one of the axes that can be halved and enough voxels are left; kernels are 1 along an axis until
+    its spacing is less than twice the finest one.
+
+    Args:
+        spacing_mm: Spacing per axis (z, y, x); of slices the first may be None.
+        patch: Patch per axis, (y, x) or (z, y, x).
+        levels: Resolution levels, the finest included.
+
+    Returns:
+        At most `levels - 1` strides, fewer where the patch is small, and one kernel more.
+    """
+    spacing = [mm if mm is not None else 1.0 for mm in spacing_mm][-len(patch) :]
+    size, smallest = list(patch), SMALLEST_GRID if len(patch) == 3 else 2
+    strides, kernels = [], [_kernel(spacing)]
+    while len(strides) < levels - 1:
+        able = [n >= 2 * smallest for n in size]
+        if not any(able):
+            break
+        finest = min(mm for mm, can in zip(spacing, able, strict=True) if can)
+        step = tuple(2 if can and mm < 2 * finest else 1 for mm, can in zip(spacing, able, strict=True))
+        spacing = [mm * s for mm, s in zip(spacing, step, strict=True)]
+        size = [n // s for n, s in zip(size, step, strict=True)]
+        strides.append(step)
+        kernels.append(tuple(max(old, new) for old, new in zip(kernels[-1], _kernel(spacing), strict=True)))
+    if not strides:  # a network has two levels at least
+        strides, kernels = [(1,) * (len(patch) - 2) + (2, 2)], kernels * 2
+    return tuple(strides), tuple(kernels)
+
+
+def _kernel(spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    return tuple(3 if mm < 2 * min(spacing_mm) else 1 for mm in spacing_mm)
 
 
 def choose_normalisation(channel: ChannelSurvey, facts: Survey, notes: list[str]) -> dict[str, Any]:

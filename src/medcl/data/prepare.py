@@ -165,7 +165,7 @@ def prepare_map(array: np.ndarray, where: Prepared | Grid | Geometry, plan: Plan
     if array.shape != tuple(grid.geometry.size):
         raise DataError(f"expected a map of shape {grid.geometry.size} like its image, got {array.shape}.")
     turned = grid.turn(array)
-    if plan.ndim == 3:
+    if plan.spacing_mm[0] is not None:
         return resize_map(turned, grid.size, UNLABELLED)
     slices = [resize_map(plane, grid.size[1:], UNLABELLED) for plane in turned]
     return np.stack(slices)

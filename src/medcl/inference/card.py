@@ -28,7 +28,7 @@ def facts(info: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
         ("groups", "; ".join(groups) or "none"),
         ("one piece", "; ".join(pieces_in_words(info.get("one_piece", ()), plan)) or "nothing known"),
         ("channels", ", ".join(f"{channel.name} ({channel.normalisation})" for channel in plan.channels)),
-        ("works on", "slices (2D)" if plan.ndim == 2 else "volumes (3D)"),
+        ("works on", works_on(plan)),
         ("spacing (z, y, x)", f"{depth} x {y:g} x {x:g} mm"),
         ("orientation", plan.orientation),
         ("data set", plan.dataset),
@@ -39,6 +39,17 @@ def facts(info: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in info["versions"].items())),
     ]
     return found
+
+
+def works_on(plan: Plan) -> str:
+    """Return what the network sees, in words."""
+    if plan.ndim == 3:
+        return "volumes (3D)"
+    words = "slices (2D)"
+    if plan.context:
+        how = "as channels" if plan.neighbours == "channels" else "weighed by attention"
+        words = f"slices with {plan.context} neighbour(s) on each side {how} (2.5D)"
+    return words if plan.views == ("z",) else f"{words} across {', '.join(plan.views)}, averaged"
 
 
 def pieces_in_words(unions: Iterable[Iterable[int]], plan: Plan) -> list[str]:

@@ -59,7 +59,7 @@ class ExportReport:
 def export_onnx(model: Model | Path | str, out: Path | str | None = None) -> ExportReport:
     """Export the network: `image` (N, C, *S) float32, prepared as the plan says, to `logits` (N, classes, *S).
 
-    The batch is free, and so is the size where the network allows it; else it is the plan's patch. The plan travels in
+    In 2.5D the channels are those of the slices from the lowest neighbour to the highest, slice by slice. The batch is free, and so is the size where the network allows it; else it is the plan's patch. The plan travels in
     the file as metadata `medcl_plan`; what was checked lies beside it as `<name>.onnx.json`.
 
     Args:
@@ -104,7 +104,7 @@ def export_onnx(model: Model | Path | str, out: Path | str | None = None) -> Exp
     names = tuple(_AXES[3 - plan.ndim :]) if dynamic else patch
     report = ExportReport(
         path=str(path),
-        input=("n", len(plan.channels), *names),
+        input=("n", plan.input_channels, *names),
         output=("n", len(plan.classes), *names),
         multiple=multiple if dynamic else patch,
         largest_difference=difference,
@@ -181,7 +181,7 @@ def _reference(network: nn.Module, sample: Tensor) -> Tensor:
 def _sample(plan: Plan, size: Sequence[int], *, batch: int) -> Tensor:
     """Return smooth made-up images (N, C, *size) with mean 0 and deviation 1: more like tissue than plain noise."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn((batch, len(plan.channels), *[max(2, length // 8) for length in size]), generator=generator)
+    coarse = torch.randn((batch, plan.input_channels, *[max(2, length // 8) for length in size]), generator=generator)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     smooth = functional.interpolate(coarse, size=tuple(size), mode=mode, align_corners=False)
     image = smooth + 0.1 * torch.randn(smooth.shape, generator=generator)

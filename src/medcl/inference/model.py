@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +22,7 @@ from pydantic import Field
 from torch import nn
 
 from medcl import __version__
-from medcl.backbones import build_backbone
+from medcl.backbones.for_plan import build_for_plan
 from medcl.data.geometry import Geometry, Image
 from medcl.data.plan import Plan
 from medcl.errors import DataError, ModelError
@@ -29,6 +31,7 @@ from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
 from medcl.inference.postprocess import LargestComponent, unions_of
 from medcl.inference.segment import Prediction, check_image, segment
+from medcl.inference.vote import Member, check_members, segment_together
 from medcl.settings import Settings
 
 FORMAT = 1
@@ -71,7 +74,7 @@ def save_model(
 
     Args:
         folder: Where to write.
-        network: What `build_backbone(backbone, ...)` built for this plan, with trained weights; any device.
+        network: What `build_for_plan(plan, backbone, ...)` built, with trained weights; any device.
         backbone: Name of the network family.
         backbone_settings: Settings that built it; values that JSON can hold.
         plan: How images are prepared for it.
@@ -248,13 +251,7 @@ class Model:
         weights = folder / _WEIGHTS
         if not weights.is_file():
             raise ModelError(f"{weights}: the weights are missing; copy the whole model folder.")
-        network = build_backbone(
-            info.backbone,
-            in_channels=len(plan.channels),
-            classes=len(plan.classes),
-            ndim=plan.ndim,
-            **info.backbone_settings,
-        )
+        network = build_for_plan(plan, info.backbone, **info.backbone_settings)
         load_weights(network, weights)
         if file_digest(weights) != info.weights_sha256:
             raise ModelError(f"{weights}: not the file that {_INFO} describes (digest differs); copy the model again.")
@@ -290,6 +287,8 @@ class Model:
         batch_size: int | None = None,
         overlap: float = 0.5,
         series: str | None = None,
+        others: Sequence[Model] = (),
+        progress: Callable[[float], None] | None = None,
     ) -> Prediction:
         """Segment one image; the result lies voxel for voxel on it.
 
@@ -307,6 +306,9 @@ class Model:
             batch_size: Slices or windows at a time; fewer need less memory.
             overlap: Overlap of sliding windows, where the image is larger than one.
             series: Series UID of a DICOM source that holds several.
+            others: Further models of the same classes, such as one per view, whose probabilities are averaged with
+                this one's. Each has its own flips unless `flips` is given.
+            progress: Called with the share of the network's work that is done, up to 1.
 
         Returns:
             Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
@@ -319,6 +321,22 @@ class Model:
         unions = self.unions(largest_component)
         image, name = self._read(source, spacing_mm, series)
         check_image(image, self.plan, name)
+        if others:
+            with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
+                together = segment_together(
+                    self.members(others, flips),
+                    image,
+                    scratch=Path(scratch),
+                    unions=unions,
+                    probabilities=probabilities,
+                    uncertainty=uncertainty,
+                    batch_size=batch_size,
+                    overlap=overlap,
+                    progress=progress,
+                )
+                return replace(
+                    together, probabilities=np.array(together.probabilities) if probabilities else None
+                )  # in memory: the folder goes
         prepared = prepare_image(image, self.plan)
         del image
         return segment(
@@ -331,7 +349,20 @@ class Model:
             uncertainty=uncertainty,
             batch_size=batch_size,
             overlap=overlap,
+            progress=progress,
         )
+
+    def members(self, others: Sequence[Model], flips: bool | None) -> list[Member]:
+        """Return this model and others as `segment_together` takes them.
+
+        Raises:
+            ModelError: Classes or channels differ.
+        """
+        check_members([model.plan for model in (self, *others)])
+        return [
+            Member(model.engine, model.plan, model.trained_with_flips if flips is None else flips)
+            for model in (self, *others)
+        ]
 
     def unions(self, largest_component: LargestComponent) -> list[tuple[int, ...]]:
         """Return the unions of classes of which the largest piece is kept.

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from medcl import __version__
 from medcl.data.geometry import Image
 from medcl.data.io import read_image, write_image, write_map
 from medcl.data.plan import Plan
-from medcl.data.prepare import Prepared, prepare_image
+from medcl.data.prepare import prepare_image
 from medcl.errors import MedclError
 from medcl.files import write_json
 from medcl.inference.files import InputCase, check_output, collect_cases
@@ -26,6 +26,7 @@ from medcl.inference.model import Model
 from medcl.inference.postprocess import LargestComponent
 from medcl.inference.segment import Prediction, check_image, segment
 from medcl.inference.sliding import Network, predict_slabs
+from medcl.inference.vote import segment_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +130,9 @@ def predict_files(
     series: str | None = None,
     batch_size: int | None = None,
     overlap: float = 0.5,
+    others: Sequence[Model | Path | str] = (),
     progress: Callable[[int, int, str], None] | None = None,
+    within: Callable[[float], None] | None = None,
 ) -> PredictReport:
     """Predict files and folders and write masks in the geometry of each image.
 
@@ -150,17 +153,22 @@ def predict_files(
         series: Series UID for DICOM sources that hold several.
         batch_size: Slices or windows at a time.
         overlap: Overlap of sliding windows.
+        others: Further models of the same classes, such as one per view, whose probabilities are averaged.
         progress: Called with cases done, cases in all, and the case that comes next ("" at the end).
+        within: Called with the share of the current case that went through the network, up to 1.
 
     Returns:
         What was written and what failed. Any error in one case is kept in the report and the next case goes on.
 
     Raises:
         DataError: Nothing to predict, or a place for results that could harm inputs: before anything is written.
+        ModelError: Models do not go together.
         SettingsError: An option does not fit the model.
     """
     if not isinstance(model, Model):
         model = Model.load(model)
+    companions = [other if isinstance(other, Model) else Model.load(other) for other in others]
+    members = model.members(companions, flips)
     cases = collect_cases([inputs] if isinstance(inputs, str | Path) else inputs)
     out = Path(out)
     check_output(cases, out, ending)
@@ -174,6 +182,7 @@ def predict_files(
         "overlap": overlap,
         "batch_size": batch_size,
         "series": series,
+        "averaged_with": [str(other.folder) for other in companions],
     }
     try:
         for number, case in enumerate(cases):
@@ -182,18 +191,22 @@ def predict_files(
             started = time.perf_counter()
             try:
                 with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
-                    prediction = segment(
-                        model.engine,
-                        model.plan,
-                        _prepare(case, model.plan, series),
-                        flips=flips,
-                        unions=unions,
-                        probabilities=probabilities,
-                        uncertainty=uncertainty,
-                        batch_size=batch_size,
-                        overlap=overlap,
-                        scratch=Path(scratch) if probabilities else None,
-                    )
+                    asked: dict[str, Any] = {
+                        "unions": unions,
+                        "probabilities": probabilities,
+                        "uncertainty": uncertainty,
+                        "batch_size": batch_size,
+                        "overlap": overlap,
+                        "progress": within,
+                    }
+                    image = _read(case, model.plan, series)
+                    if companions:
+                        prediction = segment_together(members, image, scratch=Path(scratch), **asked)
+                    else:
+                        prepared = prepare_image(image, model.plan)
+                        del image  # released before the network runs
+                        kept = Path(scratch) if probabilities else None
+                        prediction = segment(model.engine, model.plan, prepared, flips=flips, scratch=kept, **asked)
                     files = _write(prediction, case.id, out, ending)
                     volumes = _volumes_ml(prediction)
                     del prediction  # releases the file of probabilities before its folder goes
@@ -208,13 +221,12 @@ def predict_files(
     return report
 
 
-def _prepare(case: InputCase, plan: Plan, series: str | None) -> Prepared:
-    """Read and prepare; the image itself is released before the network runs."""
+def _read(case: InputCase, plan: Plan, series: str | None) -> Image:
     if case.problem is not None:
         raise MedclError(case.problem)
     image = read_image(case.source, series=series)
     check_image(image, plan, ", ".join(str(source) for source in case.sources))
-    return prepare_image(image, plan)
+    return image
 
 
 def _write(prediction: Prediction, case: str, out: Path, ending: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,7 @@ def segment(
     batch_size: int | None = None,
     overlap: float = 0.5,
     scratch: Path | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Prediction:
     """Segment one prepared image.
 
@@ -97,6 +98,7 @@ def segment(
         batch_size: Slices or windows per call of the network; default: see `predict_slabs`.
         overlap: Overlap of sliding windows.
         scratch: Folder for a file that holds the probabilities in the place of memory.
+        progress: Called with the share of the network's work that is done, up to 1.
 
     Returns:
         The prediction in the geometry of the image.
@@ -113,7 +115,9 @@ def segment(
             shares = np.empty(shape, dtype=np.float32)
         else:
             shares = np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.dtype(np.float32), shape)
-    slabs = predict_slabs(network, prepared.array, plan, flips=flips, batch_size=batch_size, overlap=overlap)
+    slabs = predict_slabs(
+        network, prepared.array, plan, flips=flips, batch_size=batch_size, overlap=overlap, progress=progress
+    )
     # Engines bring their own threads. The many small steps around them are fast on one thread, and on a busy machine
     # a second one makes them many times slower, because each step waits for it.
     with torch_threads(1):

@@ -1,6 +1,7 @@
 """From a prepared image to class probabilities on the plan's grid, slab by slab, so that memory does not grow with z.
 
-2D plans: whole slices in batches, or overlapping windows where a slice is larger than `LARGEST_SLICE`.
+2D plans: whole slices in batches, or overlapping windows where a slice is larger than `LARGEST_SLICE`. In 2.5D each
+comes with its neighbours. With several views the slices across each axis, averaged in one array of the whole volume.
 3D plans: overlapping windows of the plan's patch. Overlaps are averaged with a Gaussian weight that falls towards the
 window's edge, as in nnU-Net (Isensee et al., Nature Methods 2021): standard deviation one eighth of the window.
 """
@@ -10,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from math import prod
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medcl.data.plan import Plan
+from medcl.data.plan import Plan, neighbours
 from medcl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ LARGEST_SLICE = 640 * 640
 SLICE_WINDOW = 512
 """Side of the windows in slices that are too large."""
 
+LARGEST_VOTE = 2**28
+"""Class probabilities of several views up to this many stay in memory (1 GiB); more lie in a temporary file."""
+
 _ALIGN = 32
 _EDGE_WEIGHT = 1e-3  # keeps the division stable where only the edge of one window reaches
 
@@ -44,6 +50,7 @@ def predict_slabs(
     flips: bool = True,
     batch_size: int | None = None,
     overlap: float = 0.5,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[Tensor]:
     """Yield class probabilities of successive slabs of a prepared image.
 
@@ -54,6 +61,7 @@ def predict_slabs(
         flips: Average over the in-plane mirror images (4 views), the ones that training draws too.
         batch_size: Slices or windows per call of the network; default 4 in 2D, 1 in 3D.
         overlap: Share of a window that the next one repeats, in [0, 0.9].
+        progress: Called with the share of the network's work that is done, up to 1.
 
     Yields:
         (classes, n, Y, X) float32 on the network's device, in order of z; together exactly Z slices.
@@ -72,11 +80,45 @@ def predict_slabs(
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"batch_size: expected at least 1, got {batch_size}.")
     device = _device_of(network)
-    mean_of_views = partial(_mean_over_views, network, classes=len(plan.classes), flips=flips)
-    if plan.ndim == 2:
-        yield from _slices(mean_of_views, array, plan, batch_size or 4, overlap, device)
+    predict: Network = partial(_mean_over_views, network, classes=len(plan.classes), flips=flips)
+    if progress is not None:
+        predict = _telling(predict, count_windows(array.shape[1:], plan, overlap), progress)
+    if plan.ndim == 3:
+        yield from _volume(predict, array, plan, batch_size or 1, overlap, device)
+    elif plan.views == ("z",):
+        yield from _slices(predict, array, plan, batch_size or 4, overlap, device)
     else:
-        yield from _volume(mean_of_views, array, plan, batch_size or 1, overlap, device)
+        yield from _vote(predict, array, plan, batch_size or 4, overlap, device)
+
+
+def count_windows(size: Sequence[int], plan: Plan, overlap: float) -> int:
+    """Return how many slices or windows of an image (Z, Y, X) go through the network."""
+    if plan.ndim == 3:
+        padded, window = _windows(size, plan.patch, plan.patch)
+        return prod(len(window_starts(s, w, overlap)) for s, w in zip(padded, window, strict=True))
+    total = 0
+    for axis in map("zyx".index, plan.views):
+        plane = [n for a, n in enumerate(size) if a != axis]
+        if not _too_large(_aligned(plane, plan.patch)):
+            total += size[axis]
+            continue
+        padded, window = _windows(plane, plan.patch, (SLICE_WINDOW, SLICE_WINDOW))
+        total += size[axis] * prod(len(window_starts(s, w, overlap)) for s, w in zip(padded, window, strict=True))
+    return total
+
+
+def _telling(predict: Network, total: int, progress: Callable[[float], None]) -> Network:
+    """Return a network that tells after each call which share of all windows is done."""
+    done = 0
+
+    def call(batch: Tensor) -> Tensor:
+        nonlocal done
+        result = predict(batch)
+        done += batch.shape[0]
+        progress(min(1.0, done / total))
+        return result
+
+    return call
 
 
 def gaussian_window(size: int) -> NDArray[np.float32]:
@@ -104,20 +146,60 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
 def _slices(
     predict: Network, array: NDArray[np.float32], plan: Plan, batch_size: int, overlap: float, device: torch.device
 ) -> Iterator[Tensor]:
-    size = array.shape[2:]
+    size, depth = array.shape[2:], array.shape[1]
     padded = _aligned(size, plan.patch)
-    if padded[0] * padded[1] > LARGEST_SLICE:
-        window = tuple(min(SLICE_WINDOW, length) for length in padded)
-        for z in range(array.shape[1]):
-            image = _padded(_tensor(array[:, z], device), padded)
+    if _too_large(padded):
+        padded, window = _windows(size, plan.patch, (SLICE_WINDOW, SLICE_WINDOW))
+        for z in range(depth):
+            image = _padded(_with_neighbours(array, [z], plan.context, device)[0], padded)
             blend = _Blend(len(plan.classes), padded, window, overlap, device)
             blend.add_all(predict, image, batch_size)
             yield blend.mean()[:, None, : size[0], : size[1]]
         return
-    for first in range(0, array.shape[1], batch_size):
-        batch = _tensor(array[:, first : first + batch_size], device).transpose(0, 1)
-        probabilities = predict(_padded(batch, padded).contiguous())
+    for first in range(0, depth, batch_size):
+        rows = range(first, min(first + batch_size, depth))
+        probabilities = predict(_padded(_with_neighbours(array, rows, plan.context, device), padded).contiguous())
         yield probabilities.transpose(0, 1)[..., : size[0], : size[1]]
+
+
+def _too_large(padded: Sequence[int]) -> bool:
+    return padded[0] * padded[1] > LARGEST_SLICE
+
+
+def _with_neighbours(array: NDArray[np.float32], rows: Iterable[int], context: int, device: torch.device) -> Tensor:
+    """Return slices with their neighbours as channels, (n, slices * C, Y, X), as `medcl.training.sampling` gives them."""
+    shown = [neighbours(z, context, array.shape[1]) for z in rows]
+    lowest = shown[0][0]
+    part = _tensor(array[:, lowest : shown[-1][-1] + 1], device).transpose(0, 1)
+    chosen = torch.tensor(shown, device=device) - lowest
+    return part[chosen].flatten(1, 2)
+
+
+def _vote(
+    predict: Network, array: NDArray[np.float32], plan: Plan, batch_size: int, overlap: float, device: torch.device
+) -> Iterator[Tensor]:
+    """Average the probabilities of the slices across each axis of `plan.views`.
+
+    Source: multi-view fusion, one of the 2.5D solutions compared by Zhang et al. (Bridging 2D and 3D Segmentation
+    Networks for Computation-Efficient Volumetric Medical Image Segmentation, 2022). Probabilities of all voxels are
+    held, in float16 on disk where they are many.
+    """
+    shape = (len(plan.classes), *array.shape[1:])
+    with TemporaryFile(prefix="medcl-") as file:
+        total: NDArray[Any] = (
+            np.zeros(shape, np.float32)
+            if prod(shape) <= LARGEST_VOTE
+            else np.memmap(file, np.float16, "w+", shape=shape)
+        )
+        for axis in map("zyx".index, plan.views):
+            turned, place = np.moveaxis(array, 1 + axis, 1), 0
+            votes = np.moveaxis(total, 1 + axis, 1)
+            for slab in _slices(predict, turned, plan, batch_size, overlap, device):
+                votes[:, place : place + slab.shape[1]] += slab.cpu().numpy() / len(plan.views)
+                place += slab.shape[1]
+        for z in range(shape[1]):
+            yield _tensor(total[:, z : z + 1], device)
+        del total  # a file in use cannot be removed everywhere
 
 
 def _volume(
@@ -125,8 +207,7 @@ def _volume(
 ) -> Iterator[Tensor]:
     """Blend windows of one z position after the other; what no later window reaches is final and leaves."""
     depth, *plane = array.shape[1:]
-    padded = _aligned(array.shape[1:], plan.patch)
-    window = tuple(min(p, length) for p, length in zip(plan.patch, padded, strict=True))
+    padded, window = _windows(array.shape[1:], plan.patch, plan.patch)
     starts = window_starts(padded[0], window[0], overlap)
     weight = torch.from_numpy(gaussian_window(window[0])).to(device)
     total = torch.zeros(padded[0], device=device)
@@ -220,6 +301,18 @@ def _aligned(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
     """
     multiples = [min(_ALIGN, length & -length) for length in patch]
     return tuple(-(-length // multiple) * multiple for length, multiple in zip(size, multiples, strict=True))
+
+
+def _windows(
+    size: Sequence[int], patch: Sequence[int], largest: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the size to pad an image to, and the window that slides over it.
+
+    Only axes shorter than the window are padded: windows are of aligned sizes by themselves, and on small volumes padding
+    the rest too more than doubles their number.
+    """
+    window = tuple(min(most, length) for most, length in zip(largest, _aligned(size, patch), strict=True))
+    return tuple(max(length, w) for length, w in zip(size, window, strict=True)), window
 
 
 def _padded(image: Tensor, size: Sequence[int]) -> Tensor:

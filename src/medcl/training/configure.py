@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from medcl.backbones import backbones, has_branches
-from medcl.backbones.unet import UNetSettings
 from medcl.data.plan import Plan
+from medcl.data.planning import LEVELS, choose_pooling
 from medcl.errors import SettingsError, unknown_name
 from medcl.methods import Method, branches_of, methods, needs_teacher, teacher_decay_of
 from medcl.settings import Settings, TrainSettings
@@ -99,44 +99,23 @@ def resolve(config: RunConfig, plan: Plan) -> RunConfig:
             "enclosed": train.enclosed if train.enclosed is not None else volumes,
         }
     )
-    backbone = config.backbone
-    if isinstance(backbone, UNetSettings) and backbone.strides is None and plan.ndim == 3:
-        spacing = [mm for mm in plan.spacing_mm if mm is not None]
-        strides = strides_for(spacing, plan.patch, backbone.levels)
-        backbone = backbone.model_copy(update={"strides": strides})
-    return replace(config, train=chosen, backbone=backbone)
+    return replace(config, train=chosen, backbone=_pooled(config.backbone, plan))
 
 
-SMALLEST_GRID = 4
-"""No axis is halved below this many voxels of a patch."""
-
-
-def strides_for(spacing_mm: Sequence[float], patch: Sequence[int], levels: int) -> tuple[tuple[int, ...], ...]:
-    """Choose the step per axis from each level of a 3D U-Net to the next, so that voxels become cubes first.
-
-    Source: the rule of nnU-Net (Isensee et al., Nature Methods 2021): an axis is halved while its spacing is less than
-    twice the finest one and enough voxels are left.
-
-    Args:
-        spacing_mm: Spacing per axis (z, y, x).
-        patch: Patch per axis.
-        levels: Resolution levels, the finest included.
-
-    Returns:
-        At most `levels - 1` steps; fewer where the patch is small.
-    """
-    spacing, size = list(spacing_mm), list(patch)
-    strides = []
-    for _ in range(levels - 1):
-        able = [n >= 2 * SMALLEST_GRID for n in size]
-        if not any(able):
-            break
-        finest = min(mm for mm, can in zip(spacing, able, strict=True) if can)
-        step = tuple(2 if can and mm < 2 * finest else 1 for mm, can in zip(spacing, able, strict=True))
-        spacing = [mm * s for mm, s in zip(spacing, step, strict=True)]
-        size = [n // s for n, s in zip(size, step, strict=True)]
-        strides.append(step)
-    return tuple(strides) or ((1, *(2,) * (len(patch) - 1)),)
+def _pooled(backbone: Settings, plan: Plan) -> Settings:
+    """Give a family that has them the strides and kernels of the plan; its own strides or levels win."""
+    known, given = type(backbone).model_fields, backbone.model_fields_set
+    if "strides" not in known or getattr(backbone, "strides", None) is not None:
+        return backbone
+    strides, kernels = plan.strides, plan.kernels
+    if strides is None or "levels" in given:  # a plan of an earlier version, or the user's own depth
+        if plan.ndim == 2:
+            return backbone  # 2 along every axis
+        strides, kernels = choose_pooling(plan.spacing_mm, plan.patch, getattr(backbone, "levels", LEVELS))
+    update: dict[str, Any] = {"strides": strides}
+    if "kernels" in known and "kernels" not in given:
+        update["kernels"] = kernels
+    return backbone.model_copy(update=update)
 
 
 def _named(value: object, kind: str, default: str) -> tuple[str, dict[str, Any]]:

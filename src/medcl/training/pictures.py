@@ -83,8 +83,11 @@ def _view(case: PreparedCase, plan: Plan) -> tuple[np.ndarray, int, np.ndarray, 
     drawn = (
         np.full(case.image.shape[2:], UNLABELLED, np.int16) if known is None else np.asarray(known[z], dtype=np.int16)
     )
+    if plan.views != ("z",):
+        return np.asarray(case.image, dtype=np.float32), z, drawn, dense
     if plan.ndim == 2:
-        return np.asarray(case.image[:, z : z + 1], dtype=np.float32), 0, drawn, dense
-    low = max(0, min(z - plan.patch[0] // 2, depth - plan.patch[0]))
-    part = np.asarray(case.image[:, low : low + plan.patch[0]], dtype=np.float32)
-    return part, z - low, drawn, dense
+        low, high = max(0, z - plan.context), z + plan.context + 1
+    else:
+        low = max(0, min(z - plan.patch[0] // 2, depth - plan.patch[0]))
+        high = low + plan.patch[0]
+    return np.asarray(case.image[:, low:high], dtype=np.float32), z - low, drawn, dense

@@ -24,13 +24,13 @@ def one_piece(forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan)
         sampler: Holds the training cases and what was drawn in them.
         plan: Classes, groups and grid.
     """
-    sources = [source for source in sampler.sources if source.annotation is not None]
+    sources = [source for source in sampler.sources[:: len(plan.views)] if source.annotation is not None]
     chosen = sources[:: -(-len(sources) // MOST_CASES)]
 
     def answers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for source in chosen:
             image = np.asarray(source.case.image, dtype=np.float32)
-            slabs = predict_slabs(forward, image, plan, flips=False)
-            yield mask_of(slabs).astype(np.int16), np.asarray(source.annotation)
+            slabs = predict_slabs(forward, image, plan, flips=False, overlap=0.25)
+            yield mask_of(slabs).astype(np.int16), np.moveaxis(np.asarray(source.annotation), 0, source.axis)
 
     return find_one_piece(answers(), classes=len(plan.classes), groups=plan.groups)

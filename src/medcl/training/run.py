@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from medcl.backbones import build_backbone
+from medcl.backbones.for_plan import build_for_plan
 from medcl.data.dataset import Dataset
 from medcl.data.plan import Plan, make_plan
 from medcl.data.store import Store
@@ -209,8 +209,7 @@ def _plan(dataset: Dataset, config: RunConfig, plan: Plan | Path | str | None, o
         return plan
     if plan is not None:
         return Plan.load(Path(plan))
-    wish = config.train.plan
-    return make_plan(dataset, ndim=wish.ndim, spacing_mm=wish.spacing_mm, patch=wish.patch)
+    return make_plan(dataset, **dict(config.train.plan))
 
 
 @dataclass
@@ -309,13 +308,7 @@ class _Run:
         return images
 
     def _network(self) -> nn.Module:
-        return build_backbone(
-            self.config.backbone_name,
-            in_channels=len(self.plan.channels),
-            classes=len(self.plan.classes),
-            ndim=self.plan.ndim,
-            **self.config.backbone.model_dump(),
-        )
+        return build_for_plan(self.plan, self.config.backbone_name, **self.config.backbone.model_dump())
 
     def _fit(self, module: TrainingModule, supervisor: Supervisor, step: int) -> None:
         config, hardware = self.config, self.hardware

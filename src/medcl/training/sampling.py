@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset
 
 from medcl.batch import Batch
 from medcl.data.labels import UNLABELLED
-from medcl.data.plan import Plan
+from medcl.data.plan import Plan, neighbours
 from medcl.data.store import PreparedCase, Store
 from medcl.errors import RunError
 from medcl.scribbles.random_walker import Walk
@@ -31,14 +31,46 @@ MOST_BARE = 0.25
 
 @dataclass(frozen=True)
 class _Source:
-    """One case with the positions of its strokes."""
+    """One case with the positions of its strokes, seen across one axis: that axis takes the place of Z."""
 
     case: PreparedCase
+    image: np.ndarray  # (channels, Z, Y, X)
     annotation: np.ndarray | None  # (Z, Y, X) class indices or UNLABELLED; None where the case has neither kind
     drawn: np.ndarray  # (Z, C) bool, classes drawn in the slice
     strokes: np.ndarray  # (n, 3) positions of foreground strokes, or of any stroke where there is none
     far: np.ndarray | None  # (C, Z, y, x) bool on a coarse grid, see `medcl.training.reach`; None without a rule
     grown: np.ndarray | None = None  # (Z, Y, X) class indices or UNLABELLED, see `medcl.training.growing`
+    axis: int = 0
+    coarse: tuple[int, ...] = (1, COARSE, COARSE)  # voxels per cell of `far`
+
+    def across(self, axis: int) -> _Source:
+        """Return the same case sliced across another axis; views, nothing is copied."""
+        if axis == 0:
+            return self
+        order = (axis, *(a for a in range(3) if a != axis))
+
+        def turned(array: np.ndarray | None) -> Any:
+            return None if array is None else np.moveaxis(array, axis - 3, -3)
+
+        annotation = turned(self.annotation)
+        return replace(
+            self,
+            image=turned(self.image),
+            annotation=annotation,
+            drawn=_drawn(annotation, self.image.shape[1 + axis], self.drawn.shape[1]),
+            strokes=self.strokes[:, order],
+            far=turned(self.far),
+            grown=turned(self.grown),
+            axis=axis,
+            coarse=tuple(self.coarse[a] for a in order),
+        )
+
+
+def _drawn(annotation: np.ndarray | None, depth: int, classes: int) -> np.ndarray:
+    """Return (Z, C) bool, classes drawn in each slice."""
+    if annotation is None:
+        return np.zeros((depth, classes), bool)
+    return np.stack([(annotation == c).any(axis=(1, 2)) for c in range(classes)], axis=1)
 
 
 class Sampler:
@@ -89,8 +121,15 @@ class Sampler:
         self.canvas = tuple(max(p, round(p * CANVAS)) for p in patch)
         if plan.ndim == 3 and patch[0] < patch[-1] / 2:
             self.canvas = (patch[0], *self.canvas[1:])  # thick slices: no rotation out of the plane, no room needed
+        # Slices that other axes cut hold parts of strokes of many slices: what is undrawn there says nothing.
+        self._volume = plan.ndim == 3 or plan.views != ("z",)
         self.sources = [
-            self._source(store[case_id], dense, used=annotated is None or case_id in annotated) for case_id in case_ids
+            source.across("zyx".index(view))
+            for source in (
+                self._source(store[case_id], dense, used=annotated is None or case_id in annotated)
+                for case_id in case_ids
+            )
+            for view in plan.views
         ]
         if not any(len(source.strokes) for source in self.sources):
             raise RunError(
@@ -98,7 +137,7 @@ class Sampler:
                 "run 'medcl check' to see what each file holds."
             )
         places = [
-            (i, z) for i, s in enumerate(self.sources) for z in range(s.case.image.shape[1] if plan.ndim == 2 else 1)
+            (i, z) for i, s in enumerate(self.sources) for z in range(s.image.shape[1] if plan.ndim == 2 else 1)
         ]
         self._places = [place for place in places if self._annotated(*place)]
         self._bare = [place for place in places if not self._annotated(*place)]
@@ -106,18 +145,16 @@ class Sampler:
 
     def _annotated(self, source: int, z: int) -> bool:
         """Whether anything is annotated in the slice (2D) or case (3D)."""
-        annotation = self.sources[source].annotation
-        if annotation is None:
-            return False
-        return bool((annotation[z] != UNLABELLED).any()) if self.plan.ndim == 2 else True
+        drawn = self.sources[source].drawn
+        return bool(drawn[z].any() if self.plan.ndim == 2 else drawn.any())
 
     def _source(self, case: PreparedCase, dense: bool, *, used: bool) -> _Source:
         kinds = (case.label, case.scribble) if dense else (case.scribble, case.label)
         annotation = next((kind for kind in kinds if kind is not None and used), None)
         depth = case.image.shape[1]
         if annotation is None:
-            return _Source(case, None, np.zeros((depth, self.classes), bool), np.zeros((0, 3), np.int64), None)
-        drawn = np.stack([(annotation == c).any(axis=(1, 2)) for c in range(self.classes)], axis=1)
+            return _Source(case, case.image, None, _drawn(None, depth, self.classes), np.zeros((0, 3), np.int64), None)
+        drawn = _drawn(annotation, depth, self.classes)
         strokes = np.argwhere(annotation > 0)
         if not len(strokes):
             strokes = np.argwhere(annotation != UNLABELLED)
@@ -130,18 +167,18 @@ class Sampler:
                 enclosed=self.enclosed,
                 classes=self.classes,
                 annotated=case.annotated,
-                across_slices=self.plan.ndim == 3,
+                across_slices=self._volume,
             )
-        source = _Source(case, annotation, drawn, strokes[:: 1 + len(strokes) // MOST_STROKES], far)
+        source = _Source(case, case.image, annotation, drawn, strokes[:: 1 + len(strokes) // MOST_STROKES], far)
         return source if annotation is case.label else replace(source, grown=self._grown(source, annotation))
 
     def _grown(self, source: _Source, strokes: np.ndarray) -> np.ndarray | None:
         if self.walk is None:
             return None
-        volume = self.plan.ndim == 3
+        volume = self._volume
         rows = [slice(None) if volume else slice(z, z + 1) for z in range(len(source.drawn))]
         possible = np.stack([self._possible(source, slices) for slices in rows])
-        grown = grow(source.case.image, strokes, possible, self.walk, across_slices=volume)
+        grown = grow(source.image, strokes, possible, self.walk, across_slices=volume)
         if source.far is not None:  # a class is not put where it is known not to be
             y, x = (np.arange(n) // COARSE for n in grown.shape[1:])
             for c in range(1, self.classes):
@@ -152,7 +189,7 @@ class Sampler:
     def kinds(self) -> dict[str, int]:
         """How many cases are learnt from what: strokes, dense labels, nothing drawn."""
         counts = {"strokes": 0, "dense labels": 0, "images alone": 0}
-        for source in self.sources:
+        for source in self.sources[:: len(self.plan.views)]:
             kind = (
                 "images alone"
                 if source.annotation is None
@@ -174,8 +211,7 @@ class Sampler:
             `batch_size` canvases and what is annotated in them; pixels beyond the image are 0 and unlabelled.
         """
         rng = np.random.default_rng([self.seed, rank, step])
-        channels = len(self.plan.channels)
-        image = np.zeros((self.batch_size, channels, *self.canvas), np.float32)
+        image = np.zeros((self.batch_size, self.plan.input_channels, *self.canvas), np.float32)
         annotation = np.full((self.batch_size, *self.canvas), UNLABELLED, np.int64)
         known = np.zeros((self.batch_size, self.classes), bool)
         present = np.ones((self.batch_size, self.classes), bool)
@@ -206,20 +242,20 @@ class Sampler:
 
     def _corner(self, source: _Source, z: int, near: bool, rng: np.random.Generator) -> tuple[int, ...]:
         """First voxel of the canvas, which may lie outside the image; near strokes, or anywhere inside."""
-        size = source.case.image.shape[1:]
+        size = source.image.shape[1:]
         if self.plan.ndim == 2:
             size = size[1:]
             strokes = source.strokes[source.strokes[:, 0] == z][:, 1:] if near else source.strokes[:0, 1:]
         else:
             strokes = source.strokes if near else source.strokes[:0]
+        inside = [(min(p // 2, s // 2), max(s - p // 2, s // 2)) for p, s in zip(self.patch, size, strict=True)]
         if len(strokes):
             jitter = [rng.integers(-(p // 5), p // 5 + 1) for p in self.patch]
             centre = strokes[rng.integers(len(strokes))] + jitter
+            if self.plan.ndim == 3:  # half a patch of padding would be most of a step for nothing
+                centre = np.clip(centre, *np.transpose(inside))
         else:
-            centre = [
-                rng.integers(min(p // 2, s // 2), max(s - p // 2, s // 2) + 1)
-                for p, s in zip(self.patch, size, strict=True)
-            ]
+            centre = [rng.integers(low, high + 1) for low, high in inside]
         return tuple(int(c) - side // 2 for c, side in zip(centre, self.canvas, strict=True))
 
     def _cut(
@@ -232,7 +268,7 @@ class Sampler:
         absent: np.ndarray,
         grown: np.ndarray,
     ) -> None:
-        size = source.case.image.shape[1:][-len(corner) :]
+        size = source.image.shape[1:][-len(corner) :]
         begin = [max(0, c) for c in corner]
         end = [min(s, c + side) for s, c, side in zip(size, corner, self.canvas, strict=True)]
         if any(e <= b for b, e in zip(begin, end, strict=True)):
@@ -241,31 +277,56 @@ class Sampler:
         place = tuple(slice(b - c, e - c) for b, e, c in zip(begin, end, corner, strict=True))
         where: Any = (z, *inside) if self.plan.ndim == 2 else inside
         everywhere: Any = (slice(None), *place)
-        image[everywhere] = source.case.image[(slice(None), *where)]
+        if self.plan.context:
+            rows = neighbours(z, self.plan.context, source.image.shape[1])
+            slices = [source.image[(slice(None), row, *inside)] for row in rows]
+            image[everywhere] = np.concatenate(slices)
+        else:
+            image[everywhere] = source.image[(slice(None), *where)]
         if source.annotation is not None:
             annotation[place] = source.annotation[where]
         if source.grown is not None:
             grown[place] = source.grown[where]
         if source.far is not None:
-            coarse = [np.arange(b, e) // COARSE for b, e in zip(begin[-2:], end[-2:], strict=True)]
-            rows = source.far[:, z] if self.plan.ndim == 2 else source.far[:, begin[0] : end[0]]
-            absent[everywhere] = rows[..., coarse[0][:, None], coarse[1][None, :]]
+            first, last = ([z], [z + 1]) if self.plan.ndim == 2 else ([], [])
+            cells = [
+                np.arange(b, e) // step
+                for b, e, step in zip([*first, *begin], [*last, *end], source.coarse, strict=True)
+            ]
+            absent[everywhere] = source.far[np.ix_(range(self.classes), *cells)].reshape(absent[everywhere].shape)
 
     def _present(self, source: _Source, z: int, corner: tuple[int, ...]) -> np.ndarray:
         """Classes that may exist in the canvas."""
         if self.plan.ndim == 2:
             return self._possible(source, slice(z, z + 1))
-        return self._possible(source, slice(max(0, corner[0]), max(0, corner[0]) + self.canvas[0]))
+        return self._possible(source, _between_strokes(source.drawn, corner[0], corner[0] + self.canvas[0]))
 
     def _possible(self, source: _Source, slices: slice) -> np.ndarray:
         """Return (C,) bool: classes drawn in these slices (or in the case), or not looked for in the case."""
-        rows = slice(None) if self.presence == "case" else slices
+        rows = slice(None) if self.presence == "case" or source.axis else slices
         if not source.drawn[rows].any():
             return np.ones(self.classes, bool)  # nobody drew here: nothing is known to be absent
         present = np.array(source.drawn[rows].any(axis=0))
         present[[c for c in range(self.classes) if c not in source.case.annotated]] = True
         present[0] = True  # a slice without a stroke of background still has background
         return present
+
+
+def _between_strokes(drawn: np.ndarray, begin: int, end: int) -> slice:
+    """Return the slices of a 3D canvas, with the next drawn one on either side.
+
+    A class may be in the undrawn slices at the canvas's end although only the next drawn slice beyond shows it.
+
+    Args:
+        drawn: (Z, C) bool.
+        begin: First slice, may be below 0.
+        end: Slice after the last, may be above Z.
+    """
+    rows = np.flatnonzero(drawn.any(axis=1))
+    before, after = rows[rows < begin], rows[rows >= end]
+    first = int(before[-1]) if len(before) else max(0, begin)
+    last = int(after[0]) + 1 if len(after) else max(0, end)
+    return slice(first, last)
 
 
 def kinds_in_words(kinds: dict[str, int]) -> str:
