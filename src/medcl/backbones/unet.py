@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medcl.backbones import backbones
+from medcl.backbones.weights import WithWeights
 from medcl.errors import SettingsError
-from medcl.settings import Settings
 
 _CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 @backbones.register("unet")
-class UNetSettings(Settings):
+class UNetSettings(WithWeights):
     """U-Net (Ronneberger et al., MICCAI 2015) with batch or group normalisation and padded convolutions."""
 
     has_branches: ClassVar[bool] = True
