@@ -45,7 +45,17 @@ class Branching(Protocol):
         ...
 
 
-backbones: Registry[type[Settings]] = Registry("backbone", {"unet": "medcl.backbones.unet"})
+backbones: Registry[type[Settings]] = Registry(
+    "backbone",
+    {
+        "unet": "medcl.backbones.unet",
+        "res-unet": "medcl.backbones.res_unet",
+        "unet++": "medcl.backbones.unetpp",
+        "swin": "medcl.backbones.swin",
+        "vision-lstm": "medcl.backbones.vision_lstm",
+        "smp": "medcl.backbones.smp",
+    },
+)
 
 
 def has_branches(settings: object) -> bool:
