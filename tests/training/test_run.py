@@ -13,7 +13,8 @@ import torch
 
 import medcl
 from medcl.data.io import read_map, write_map
-from medcl.errors import DataError, RunError, SettingsError
+from medcl.errors import DataError, ModelError, RunError, SettingsError
+from medcl.inference.model import Model
 from medcl.settings import BudgetSettings
 from medcl.training import train
 from medcl.training.log import read_log
@@ -272,3 +273,23 @@ def test_the_dense_method_learns_from_labels_where_a_case_has_both(tiny: dict[st
     for method, kind in (("dense", "dense labels"), ("partial-ce", "strokes")):
         result = train(data, tmp_path / method, budget="1steps", settings={**tiny, "method": method})
         assert json.loads((result.model / "model.json").read_text())["history"]["learnt_from"][kind] == 2
+
+
+def test_a_run_starts_from_weights_and_its_model_needs_them_no_more(hearts: Path, tiny: dict, tmp_path: Path) -> None:
+    first = train(hearts, tmp_path / "first", budget="1steps", settings=tiny)
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((first.model / "weights.safetensors").read_bytes())
+    tiny["backbone"]["weights"] = str(start)
+    tiny["optim"] = {"learning_rate": 1e-12, "ema": 0}
+    told: list[str] = []
+    second = train(
+        hearts, tmp_path / "second", budget="1steps", settings=tiny, show=lambda moment: told.append(moment.message)
+    )
+    assert f"weights: {start}, 64 of 64 tensors" in told
+    start.unlink()
+    assert train(hearts, tmp_path / "second", resume=True).finished
+    before, after = (Model.load(run.model, device="cpu", engine="torch").network for run in (first, second))
+    for (name, a), b in zip(before.named_parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+    with pytest.raises(ModelError, match=r"start\.safetensors: no such file"):
+        train(hearts, tmp_path / "third", budget="1steps", settings=tiny)

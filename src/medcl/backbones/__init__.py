@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from medcl.errors import SettingsError
 from medcl.registry import Registry
 from medcl.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_log = logging.getLogger("medcl")
+
 
 class BackboneSettings(Protocol):
     """Settings of a family that can build its network.
 
-    Optional: `has_branches = True` (a ClassVar) says that the networks of the family are `Branching`.
+    Optional: `has_branches = True` (a ClassVar) says that the networks of the family are `Branching`; `dims` (another)
+    says which of 2 and 3 dimensions it can do, default both; `weights` and `load` start it from a file, see
+    `medcl.backbones.weights.WithWeights`.
     """
 
     def build(self, *, in_channels: int, classes: int, ndim: int) -> nn.Module:
@@ -38,7 +45,17 @@ class Branching(Protocol):
         ...
 
 
-backbones: Registry[type[Settings]] = Registry("backbone", {"unet": "medcl.backbones.unet"})
+backbones: Registry[type[Settings]] = Registry(
+    "backbone",
+    {
+        "unet": "medcl.backbones.unet",
+        "res-unet": "medcl.backbones.res_unet",
+        "unet++": "medcl.backbones.unetpp",
+        "swin": "medcl.backbones.swin",
+        "vision-lstm": "medcl.backbones.vision_lstm",
+        "smp": "medcl.backbones.smp",
+    },
+)
 
 
 def has_branches(settings: object) -> bool:
@@ -46,7 +63,35 @@ def has_branches(settings: object) -> bool:
     return bool(getattr(settings, "has_branches", False))
 
 
-def build_backbone(name: str, *, in_channels: int, classes: int, ndim: int, **settings: Any) -> nn.Module:
+def dims_of(family: type[Settings] | Settings) -> tuple[int, ...]:
+    """Return which numbers of dimensions a family can do: (2, 3), (2,) or (3,)."""
+    return tuple(getattr(family, "dims", (2, 3)))
+
+
+def check_dims(name: str, ndim: int) -> None:
+    """Refuse a family that cannot do this number of dimensions.
+
+    Raises:
+        SettingsError: Lists the families that can.
+    """
+    dims = dims_of(backbones.get(name))
+    if ndim not in dims:
+        able = [other for other in backbones if ndim in dims_of(backbones.get(other))]
+        raise SettingsError(
+            f"backbone '{name}': expected {' or '.join(f'{d}D' for d in dims)} images, got {ndim}D; "
+            f"choose one of {', '.join(able)}, or set plan.ndim to what it can do."
+        )
+
+
+def build_backbone(
+    name: str,
+    *,
+    in_channels: int,
+    classes: int,
+    ndim: int,
+    tell: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> nn.Module:
     """Build a network by name.
 
     Args:
@@ -54,14 +99,20 @@ def build_backbone(name: str, *, in_channels: int, classes: int, ndim: int, **se
         in_channels: Channels of the image.
         classes: Number of classes, background included.
         ndim: 2 for (N, C, Y, X) images, 3 for (N, C, Z, Y, X).
-        **settings: Settings of the family.
+        tell: Called with a line for each thing that was done with given weights; default: the log.
+        **settings: Settings of the family; `weights` names a file to start from.
 
     Returns:
         A module that maps (N, in_channels, *S) float to logits (N, classes, *S) for any spatial size S.
 
     Raises:
-        SettingsError: Unknown family or setting.
+        SettingsError: Unknown family or setting, or a family that cannot do this number of dimensions.
+        ModelError: Weights that cannot be read or do not fit; lists what differs.
     """
-    family = backbones.get(name).parse(settings, where=f"backbone '{name}'")
-    network: nn.Module = family.build(in_channels=in_channels, classes=classes, ndim=ndim)  # type: ignore[attr-defined]
+    family: Any = backbones.get(name).parse(settings, where=f"backbone '{name}'")
+    check_dims(name, ndim)
+    network: nn.Module = family.build(in_channels=in_channels, classes=classes, ndim=ndim)
+    if getattr(family, "weights", None) is not None:
+        for line in family.load(network, in_channels=in_channels, classes=classes):
+            (tell or _log.info)(line)
     return network

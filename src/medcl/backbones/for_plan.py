@@ -17,7 +17,7 @@ def build_for_plan(plan: Plan, name: str, **settings: Any) -> nn.Module:
     Args:
         plan: Says channels, classes, dimensions, and how neighbouring slices are seen.
         name: A registered family; see `medcl.backbones.backbones`.
-        **settings: Settings of the family.
+        **settings: Settings of the family, and `tell` of `build_backbone`.
 
     Returns:
         A module that maps (N, plan.input_channels, *S) float to logits (N, classes, *S) for any spatial size S.

@@ -13,6 +13,12 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
     method: Annotated[str | None, typer.Option("--method", help="Way of learning; default medcl.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Network family; default unet.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", help="Weights to start from: .safetensors, .pth or a model folder (backbone.weights)."
+        ),
+    ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Minutes or steps: 60m, 2h, 90s, 500steps; default 20m.")
     ] = None,
@@ -46,6 +52,8 @@ def train(
     chosen: dict[str, Any] = {"method.name": method, "backbone.name": backbone, "devices": devices}
     options = [f"{key}={value}" for key, value in chosen.items() if value is not None]
     values = set_by_path(values, [*options, *(assignments or [])])
+    if weights is not None:
+        values.setdefault("backbone", {})["weights"] = weights
     with TrainingProgress() as progress:
         result = medcl.train(
             dataset, out, budget=budget, settings=values, plan=plan, resume=resume, store=store, show=progress

@@ -23,6 +23,7 @@ from torch import nn
 
 from medcl import __version__
 from medcl.backbones.for_plan import build_for_plan
+from medcl.backbones.weights import load_exactly, read_weights
 from medcl.data.geometry import Geometry, Image
 from medcl.data.plan import Plan
 from medcl.errors import DataError, ModelError
@@ -107,7 +108,8 @@ def save_model(
             {
                 "format": FORMAT,
                 "backbone": backbone,
-                "backbone_settings": dict(backbone_settings),
+                # The file that training started from stays in `settings`; the model holds its own weights.
+                "backbone_settings": {k: v for k, v in backbone_settings.items() if k != "weights"},
                 "method": method,
                 "settings": dict(settings),
                 "metrics": dict(metrics),
@@ -176,34 +178,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         ModelError: Not a safetensors file, or names or shapes differ; lists which.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{path}: expected a safetensors file, but it cannot be read ({reason}); copy it again."
-        ) from None
-    own = network.state_dict()
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    differs = [
-        f"{what}: {', '.join(sorted(names)[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
-        for what, names in (
-            ("missing", list(own.keys() - weights.keys())),
-            ("not in the network", list(weights.keys() - own.keys())),
-            ("other shape", shapes),
-        )
-        if names
-    ]
-    if differs:
-        raise ModelError(f"{path}: expected the weights of this network, but they differ: {'; '.join(differs)}.")
-    network.load_state_dict(weights)
+    load_exactly(network, read_weights(path).tensors, path)
 
 
 class Model:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medcl.backbones import backbones, has_branches
+from torch import nn
+
+from medcl.backbones import backbones, check_dims, has_branches
+from medcl.backbones.for_plan import build_for_plan
 from medcl.data.plan import Plan
 from medcl.data.planning import LEVELS, choose_pooling
 from medcl.errors import SettingsError, unknown_name
@@ -88,7 +91,12 @@ def _check_needs(config: RunConfig) -> None:
 
 
 def resolve(config: RunConfig, plan: Plan) -> RunConfig:
-    """Fill in the settings whose default depends on the data, so that the run's record shows what was used."""
+    """Fill in the settings whose default depends on the data, so that the run's record shows what was used.
+
+    Raises:
+        SettingsError: The backbone cannot do the plan's number of dimensions.
+    """
+    check_dims(config.backbone_name, plan.ndim)
     train = config.train
     colour = len(plan.channels) == 3 and all(channel.normalisation == "unit" for channel in plan.channels)
     volumes = plan.size[0] > 1  # in single pictures people often mark some of many instances
@@ -116,6 +124,23 @@ def _pooled(backbone: Settings, plan: Plan) -> Settings:
     if "kernels" in known and "kernels" not in given:
         update["kernels"] = kernels
     return backbone.model_copy(update=update)
+
+
+def build_network(
+    config: RunConfig, plan: Plan, *, weights: bool = True, tell: Callable[[str], None] | None = None
+) -> nn.Module:
+    """Build the network of a run.
+
+    Args:
+        config: Resolved settings.
+        plan: Channels, classes and dimensions.
+        weights: Load the weights that the settings name; not wanted where a checkpoint follows.
+        tell: Called with what was done with them.
+    """
+    settings = config.backbone.model_dump()
+    if not weights:
+        settings.pop("weights", None)
+    return build_for_plan(plan, config.backbone_name, tell=tell, **settings)
 
 
 def _named(value: object, kind: str, default: str) -> tuple[str, dict[str, Any]]:

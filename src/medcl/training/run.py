@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from medcl.backbones.for_plan import build_for_plan
 from medcl.data.dataset import Dataset
 from medcl.data.plan import Plan, make_plan
 from medcl.data.store import Store
@@ -26,7 +25,7 @@ from medcl.inference.model import save_model
 from medcl.methods import Task, learns_from_labels, views_of, walk_of
 from medcl.settings import BudgetSettings
 from medcl.training.checkpoint import load_checkpoint, restore
-from medcl.training.configure import RunConfig, configure, resolve
+from medcl.training.configure import RunConfig, build_network, configure, resolve
 from medcl.training.hardware import Hardware, choose_hardware, is_first_process, keep_buffers
 from medcl.training.log import RunLog
 from medcl.training.loggers import loggers_for
@@ -129,6 +128,8 @@ def train(
     chosen_plan = _plan(opened, config, plan, out, resume=resume)
     config = resolve(config, chosen_plan)
     hardware = choose_hardware(config.train)
+    if not resume and getattr(config.backbone, "weights", None):
+        build_network(config, chosen_plan)  # weights that do not fit are refused before the images are prepared
     prepared = Store.prepare(
         opened,
         chosen_plan,
@@ -234,10 +235,10 @@ class _Run:
         if hardware.accelerator == "cpu":
             keep_buffers()
         seed_everything(config.train.seed)
-        network = self._network()
         task = Task(len(plan.classes), tuple(plan.groups.values()), plan.ndim)
         checkpoint = self.out / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
+        network = build_network(config, plan, weights=not state, tell=lambda line: _say(self.show, line))
         step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
         clock = Clock(config.train.budget, seconds)  # growing strokes takes its share of the budget
         self.sampler = Sampler(
@@ -306,9 +307,6 @@ class _Run:
         if images * views != wanted:
             _say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
         return images
-
-    def _network(self) -> nn.Module:
-        return build_for_plan(self.plan, self.config.backbone_name, **self.config.backbone.model_dump())
 
     def _fit(self, module: TrainingModule, supervisor: Supervisor, step: int) -> None:
         config, hardware = self.config, self.hardware
