@@ -130,7 +130,7 @@ def test_wrong_values_are_counted(own: tuple[str, Path, Tree], tmp_path: Path) -
 def test_a_damaged_image_is_named(own: tuple[str, Path, Tree], tmp_path: Path) -> None:
     name, root, tree = own
     tree.needed.write_bytes(tree.needed.read_bytes()[:-40])
-    with pytest.raises(DataError, match="cut short|damaged|DICOM"):
+    with pytest.raises(DataError, match=r"cut short|damaged|DICOM"):
         import_dataset(name, root, tmp_path / "out", allow_partial=True)
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
@@ -140,7 +140,7 @@ def test_another_folder_says_what_is_looked_for(made: tuple[str, Path, Tree], tm
     source = tmp_path / "other"
     source.mkdir()
     (source / "holiday.txt").write_text("sun")
-    with pytest.raises(DataError, match="expected (files of|one task)"):
+    with pytest.raises(DataError, match=r"expected (files of|one task)"):
         import_dataset(name, source, tmp_path / "out")
     with pytest.raises(SettingsError, match="unknown setting 'organ'"):
         import_dataset(name, source, tmp_path / "out", organ=8)

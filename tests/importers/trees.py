@@ -62,11 +62,8 @@ def strokes(label: np.ndarray, seed: int) -> np.ndarray:
 def save(path: Path, array: np.ndarray, *, plain: bool = False) -> Path:
     """Write (Z, Y, X) or (C, Z, Y, X) with SimpleITK; `plain` keeps the spacing alone, as the published strokes do."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if array.ndim == 4:
-        image = SimpleITK.JoinSeries([_image(channel) for channel in array])
-    else:
-        image = _image(array, plain)
-    SimpleITK.WriteImage(image, str(path))
+    channels = [_image(channel, plain) for channel in (array if array.ndim == 4 else array[None])]
+    SimpleITK.WriteImage(SimpleITK.JoinSeries(channels) if array.ndim == 4 else channels[0], str(path))
     return path
 
 

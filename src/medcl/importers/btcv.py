@@ -38,8 +38,8 @@ class Btcv(Importer):
             "Learn2Reg AbdomenCTCT (the same 13 organs in this order) and public converters (values, RawData folders)",
             "Beckschen/TransUNet, lists/lists_Synapse (18 training and 12 test volumes)",
         ),
-        unverified="The page on Synapse itself needs an account: its terms and the numbers of the unlabelled volumes (61-80) are "
-        "from common knowledge.",
+        unverified="The page on Synapse needs an account: its terms, and the numbers of the unlabelled volumes (61-80), "
+        "are from common knowledge.",
     )
 
     organs: Literal[13, 8] = Field(13, description="13, or the 8 of TransUNet; the others become background then.")

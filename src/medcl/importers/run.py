@@ -86,8 +86,8 @@ def import_dataset(
 
     Raises:
         SettingsError: Unknown name or option.
-        ImportFindingsError: Everything that is wrong with names, counts, label values and geometry, in one message; nothing
-            is written then.
+        ImportFindingsError: Everything that is wrong with names, counts, label values and geometry, in one message;
+            nothing is written then.
         DataError: No such folder, or something lies in `out` already.
     """
     importer = importers.get(name).parse(options, where=f"import {name}")
