@@ -22,7 +22,7 @@ def test_public_names_have_docstrings() -> None:
 
 
 def test_unknown_name_lists_the_public_ones() -> None:
-    with pytest.raises(AttributeError, match="public names: init_dataset, check"):
+    with pytest.raises(AttributeError, match="public names: init_dataset, import_dataset, check"):
         _ = medcl.no_such_thing
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medcl.data.dataset import Dataset as Dataset
     from medcl.data.init import init_dataset as init_dataset
     from medcl.evaluation import evaluate as evaluate
+    from medcl.importers.run import import_dataset as import_dataset
     from medcl.inference.model import Model as Model
     from medcl.inference.predict import predict_files as predict
     from medcl.phantom import make_phantom as make_phantom
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "init_dataset",
+    "import_dataset",
     "check",
     "make_phantom",
     "scribble",
@@ -37,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "init_dataset": "medcl.data.init:init_dataset",
+    "import_dataset": "medcl.importers.run:import_dataset",
     "check": "medcl.scribbles.check:check",
     "make_phantom": "medcl.phantom:make_phantom",
     "scribble": "medcl.scribbles.write:scribble",

@@ -27,6 +27,7 @@ class CommandEntry(NamedTuple):
 COMMANDS = {
     "init": CommandEntry("medcl.cli.init:init", "Write dataset.json for a folder of images and scribbles."),
     "check": CommandEntry("medcl.cli.check:check", "List what is wrong with a dataset and where strokes lack."),
+    "import": CommandEntry("medcl.cli.import_:import_", "Write a downloaded public data set as a dataset folder."),
     "phantom": CommandEntry("medcl.cli.phantom:phantom", "Write a made-up dataset with dense labels and strokes."),
     "scribble": CommandEntry("medcl.cli.scribble:scribble", "Draw strokes from dense labels, as people draw them."),
     "train": CommandEntry("medcl.cli.train:train", "Train a segmentation model from strokes."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,30 @@ def read_dicom_geometry(path: Path, *, series: str | None = None) -> Geometry:
     """
     with unpacked(path) as folder:
         return _stack(_choose(_find(folder, path), series, path), path)[1]
+
+
+def read_slices(files: Sequence[Path]) -> tuple[Image, list[Path]]:
+    """Read DICOM files that are known to form one volume, one slice each.
+
+    Their series UIDs do not count: some public data sets were anonymised with a UID of its own for every file.
+
+    Args:
+        files: The files, in any order.
+
+    Returns:
+        The image, (C, Z, Y, X), and the files in the order of its slices.
+
+    Raises:
+        DataError: As for `read_dicom`.
+    """
+    if not files:
+        raise DataError("expected DICOM files, got none.")
+    folder = files[0].parent
+    ordered, geometry, notes = _stack([_read_slice(path) for path in sorted(files)], folder)
+    array = _read_voxels(ordered, geometry, folder)
+    metadata = {"format": "DICOM", "modality": ordered[0].modality, "colour": len(array) == 3}
+    image = Image(array, geometry, {**metadata, **({"notes": notes} if notes else {})})
+    return image, [entry.path for entry in ordered]
 
 
 def list_series(path: Path) -> dict[str, tuple[str, int]]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medcl.data import nifti
+from medcl.data import claims, nifti
 from medcl.data.geometry import Geometry, Image
-from medcl.data.opening import JPEG_ENDINGS, READERS, captured_console, opened
+from medcl.data.opening import JPEG_ENDINGS, READERS, captured_console, opened, unreadable
 from medcl.errors import DataError
 from medcl.files import atomic_write
 
@@ -69,6 +69,45 @@ def read_image(source: Path | str | Sequence[Path | str], *, series: str | None 
     if series is not None:
         raise DataError(f"{path}: series= picks one of several DICOM series, but this is an image file; leave it out.")
     return _read_file(path)
+
+
+def read_time_series(path: Path | str) -> Image:
+    """Read a NIfTI file whose fourth axis counts volumes: sequences, or moments in time.
+
+    `read_image` refuses such files, as it cannot know whether the volumes are channels of one image.
+
+    Args:
+        path: A .nii or .nii.gz file with three or four axes.
+
+    Returns:
+        The volumes, (C, Z, Y, X), C = 1 where the file has three axes, and the geometry that they share.
+
+    Raises:
+        DataError: Missing, damaged, not NIfTI, or with other axes.
+    """
+    import SimpleITK
+
+    path = Path(path)
+    if case_ending(path) not in (".nii", ".nii.gz") or not path.is_file():
+        raise DataError(f"{path}: expected a NIfTI file, found none; check the path.")
+    header = nifti.read_header(path)
+    if len(header.shape) != 4:
+        return read_image(path)
+    claims.check_memory(path, header.data_bytes)
+    claims.check_nifti_bytes(path, header.data_bytes)
+    try:
+        with captured_console():
+            whole = SimpleITK.ReadImage(str(path), imageIO=READERS[".nii"])
+    except RuntimeError as error:
+        raise unreadable(path, case_ending(path), str(error)) from None
+    x, y, z, count = whole.GetSize()
+    geometry = Geometry(
+        (z, y, x),
+        whole.GetSpacing()[2::-1],
+        whole.GetOrigin()[:3],
+        tuple(np.reshape(whole.GetDirection(), (4, 4))[:3, :3].ravel().tolist()),
+    )
+    return Image(SimpleITK.GetArrayFromImage(whole), geometry, {"format": ".nii.gz", "volumes": count})
 
 
 def read_map(path: Path | str) -> tuple[np.ndarray, Geometry]:
