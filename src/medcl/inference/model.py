@@ -21,10 +21,11 @@ from torch import nn
 
 from medcl import __version__
 from medcl.backbones import build_backbone
+from medcl.backbones.prompts import Prompts
 from medcl.backbones.weights import load_exactly, read_weights
 from medcl.data.geometry import Geometry, Image
 from medcl.data.plan import Plan
-from medcl.errors import DataError, ModelError
+from medcl.errors import DataError, ModelError, SettingsError
 from medcl.files import atomic_folder, file_digest, read_json, write_json
 from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
@@ -265,6 +266,7 @@ class Model:
         batch_size: int | None = None,
         overlap: float = 0.5,
         series: str | None = None,
+        prompts: Prompts | None = None,
     ) -> Prediction:
         """Segment one image; the result lies voxel for voxel on it.
 
@@ -282,25 +284,33 @@ class Model:
             batch_size: Slices or windows at a time; fewer need less memory.
             overlap: Overlap of sliding windows, where the image is larger than one.
             series: Series UID of a DICOM source that holds several.
+            prompts: What is pointed at in the image, for models that can be asked; torch in fp32 answers, without flips.
 
         Returns:
             Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
 
         Raises:
             DataError: The source cannot be read or does not fit the model; never guessed around.
+            SettingsError: Prompts for a model that reads none, or together with flips.
         """
         from medcl.data.prepare import prepare_image
+        from medcl.inference.prompting import ask
 
         unions = self.unions(largest_component)
         image, name = self._read(source, spacing_mm, series)
         check_image(image, self.plan, name)
         prepared = prepare_image(image, self.plan)
         del image
+        if prompts is not None and flips:
+            raise SettingsError("prompts: expected flips off, as prompts are not mirrored; leave one of the two out.")
+        flips = self.trained_with_flips and prompts is None if flips is None else flips
         return segment(
-            self.engine,
+            self.engine
+            if prompts is None
+            else ask(self.network, self.info.backbone, self.plan, prepared, prompts),
             self.plan,
             prepared,
-            flips=self.trained_with_flips if flips is None else flips,
+            flips=flips,
             unions=unions,
             probabilities=probabilities,
             uncertainty=uncertainty,
