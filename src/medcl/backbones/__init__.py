@@ -47,7 +47,9 @@ class Branching(Protocol):
         ...
 
 
-backbones: Registry[type[Settings]] = Registry("backbone", {"sam": "medcl.backbones.sam", "unet": "medcl.backbones.unet"})
+backbones: Registry[type[Settings]] = Registry(
+    "backbone", {"sam": "medcl.backbones.sam", "unet": "medcl.backbones.unet"}
+)
 
 
 def has_branches(settings: object) -> bool:

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -31,7 +31,11 @@ from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
 from medcl.inference.postprocess import LargestComponent, unions_of
 from medcl.inference.segment import Prediction, check_image, segment
+from medcl.inference.sliding import Network
 from medcl.settings import Settings
+
+if TYPE_CHECKING:
+    from medcl.data.prepare import Prepared
 
 FORMAT = 1
 _INFO, _PLAN, _WEIGHTS, _CARD = "model.json", "plan.json", "weights.safetensors", "card.md"
@@ -284,7 +288,7 @@ class Model:
             batch_size: Slices or windows at a time; fewer need less memory.
             overlap: Overlap of sliding windows, where the image is larger than one.
             series: Series UID of a DICOM source that holds several.
-            prompts: What is pointed at in the image, for models that can be asked; torch in fp32 answers, without flips.
+            prompts: What is pointed at in the image, for models that can be asked; torch answers in fp32, no flips.
 
         Returns:
             Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
@@ -294,29 +298,46 @@ class Model:
             SettingsError: Prompts for a model that reads none, or together with flips.
         """
         from medcl.data.prepare import prepare_image
-        from medcl.inference.prompting import ask
 
         unions = self.unions(largest_component)
         image, name = self._read(source, spacing_mm, series)
         check_image(image, self.plan, name)
         prepared = prepare_image(image, self.plan)
         del image
-        if prompts is not None and flips:
-            raise SettingsError("prompts: expected flips off, as prompts are not mirrored; leave one of the two out.")
-        flips = self.trained_with_flips and prompts is None if flips is None else flips
         return segment(
-            self.engine
-            if prompts is None
-            else ask(self.network, self.info.backbone, self.plan, prepared, prompts),
+            self.network_for(prepared, prompts),
             self.plan,
             prepared,
-            flips=flips,
+            flips=self.flips_for(flips, prompts),
             unions=unions,
             probabilities=probabilities,
             uncertainty=uncertainty,
             batch_size=batch_size,
             overlap=overlap,
         )
+
+    def flips_for(self, flips: bool | None, prompts: Prompts | None) -> bool:
+        """Return whether mirror images are averaged: as asked, else where training drew them and nothing is prompted.
+
+        Raises:
+            SettingsError: Asked for together with prompts.
+        """
+        if prompts is not None and flips:
+            raise SettingsError("prompts: expected flips off, as prompts are not mirrored; leave one of the two out.")
+        return self.trained_with_flips and prompts is None if flips is None else flips
+
+    def network_for(self, prepared: Prepared, prompts: Prompts | None) -> Network:
+        """Return what answers for one prepared image: the engine, or with prompts the network itself in fp32.
+
+        Raises:
+            SettingsError: The model reads no prompts, or the image is too large for them.
+            DataError: A prompt lies outside the image or names an unknown class.
+        """
+        from medcl.inference.prompting import ask
+
+        if prompts is None:
+            return self.engine
+        return ask(self.network, self.info.backbone, self.plan, prepared, prompts)
 
     def unions(self, largest_component: LargestComponent) -> list[tuple[int, ...]]:
         """Return the unions of classes of which the largest piece is kept.

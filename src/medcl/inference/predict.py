@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medcl import __version__
+from medcl.backbones.prompts import Prompts
 from medcl.data.geometry import Image
 from medcl.data.io import read_image, write_image, write_map
 from medcl.data.plan import Plan
 from medcl.data.prepare import Prepared, prepare_image
-from medcl.errors import MedclError
+from medcl.errors import MedclError, SettingsError
 from medcl.files import write_json
 from medcl.inference.files import InputCase, check_output, collect_cases
 from medcl.inference.model import Model
@@ -129,6 +130,7 @@ def predict_files(
     series: str | None = None,
     batch_size: int | None = None,
     overlap: float = 0.5,
+    prompts: Prompts | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PredictReport:
     """Predict files and folders and write masks in the geometry of each image.
@@ -150,6 +152,7 @@ def predict_files(
         series: Series UID for DICOM sources that hold several.
         batch_size: Slices or windows at a time.
         overlap: Overlap of sliding windows.
+        prompts: What is pointed at in the one image that is given; see `Model.predict`.
         progress: Called with cases done, cases in all, and the case that comes next ("" at the end).
 
     Returns:
@@ -165,7 +168,11 @@ def predict_files(
     out = Path(out)
     check_output(cases, out, ending)
     unions = model.unions(largest_component)
-    flips = model.trained_with_flips if flips is None else flips
+    flips = model.flips_for(flips, prompts)
+    if prompts is not None and len(cases) != 1:
+        raise SettingsError(
+            f"prompts: expected one image, as they point into it, got {len(cases)}; give them one by one."
+        )
     report = PredictReport()
     options = {
         "flips": flips,
@@ -182,10 +189,11 @@ def predict_files(
             started = time.perf_counter()
             try:
                 with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
+                    prepared = _prepare(case, model.plan, series)
                     prediction = segment(
-                        model.engine,
+                        model.network_for(prepared, prompts),
                         model.plan,
-                        _prepare(case, model.plan, series),
+                        prepared,
                         flips=flips,
                         unions=unions,
                         probabilities=probabilities,
@@ -194,6 +202,7 @@ def predict_files(
                         overlap=overlap,
                         scratch=Path(scratch) if probabilities else None,
                     )
+                    del prepared
                     files = _write(prediction, case.id, out, ending)
                     volumes = _volumes_ml(prediction)
                     del prediction  # releases the file of probabilities before its folder goes

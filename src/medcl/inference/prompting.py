@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,8 +67,8 @@ def ask(network: nn.Module, backbone: str, plan: Plan, prepared: Prepared, promp
     if prepared.array.shape[2] * prepared.array.shape[3] > LARGEST_SLICE:
         size = tuple(prepared.array.shape[2:])
         raise SettingsError(
-            f"prompts: expected slices of at most {LARGEST_SLICE} pixels, got {size} on the plan's grid, which go through "
-            "the network in windows; crop the image, or leave prompts out."
+            f"prompts: expected slices of at most {LARGEST_SLICE} pixels, got {size} on the plan's grid, which go "
+            "through the network in windows; crop the image, or leave prompts out."
         )
     return PromptedNetwork(network, place_prompts(prompts, prepared.grid, plan))
 
@@ -182,7 +183,7 @@ def _far_apart(places: np.ndarray, count: int) -> np.ndarray:
     return places[chosen]
 
 
-def read_prompts(path: str) -> Prompts:
+def read_prompts(path: Path | str) -> Prompts:
     """Read prompts from a JSON file.
 
     `{"points": [{"of": "LV", "at": [4, 80, 75]}], "boxes": [{"of": "RV", "low": [4, 50, 40], "high": [4, 90, 70]}]}`

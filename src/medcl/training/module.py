@@ -143,7 +143,9 @@ class TrainingModule(lightning.LightningModule):
             extra=self.extra,
             generator=generator,
             progress=self.share,
-            teacher=None if averaged is None else Teacher(averaged.module, self._in_layout(self._forward(averaged.module))),
+            teacher=None
+            if averaged is None
+            else Teacher(averaged.module, self._in_layout(self._forward(averaged.module))),
             encode=None if self.branch is None else self._in_layout(self._encode(network)),
             decoders=() if self.branch is None else (network.decode, self.branch),
         )

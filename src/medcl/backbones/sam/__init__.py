@@ -52,7 +52,7 @@ class SamSettings(WithWeights):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Write the defaults that depend on others into the settings: a saved model no longer names its weights file."""
+        """Settle the defaults that depend on others: a saved model no longer names its file of weights."""
         if not isinstance(values, dict):
             return values
         filled = dict(values)

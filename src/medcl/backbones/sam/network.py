@@ -76,8 +76,8 @@ class SamDecoding(nn.Module):
     def masks(self, embedding: Tensor, dense: Tensor, sparse: Tensor | None = None) -> Tensor:
         """Return a mask per class at a quarter of the encoder's stride.
 
-        As in SAM (Kirillov et al., ICCV 2023, appendix A) and SAMed: tokens and image attend to each other, the image is
-        upscaled four times, and each class's token gives the weights of a linear layer over its channels.
+        As in SAM (Kirillov et al., ICCV 2023, appendix A) and SAMed: tokens and image attend to each other, the image
+        is upscaled four times, and each class's token gives the weights of a linear layer over its channels.
 
         Args:
             embedding: (N, channels, h, w).
@@ -255,6 +255,3 @@ def _encoder(settings: SamSettings) -> nn.Module:
     from transformers.models.sam.modeling_sam import SamVisionEncoder
 
     return SamVisionEncoder(vision_config(settings.size, settings.input_size))
-
-
-

@@ -146,5 +146,3 @@ def _spread_single_mask(plain: dict[str, Tensor], classes: int) -> None:
     for name in [n for n in plain if n.startswith(heads)]:
         del plain[name]
     plain.update({f"{heads}{c}.{rest}": value for c in range(classes) for rest, value in first.items()})
-
-

@@ -54,8 +54,7 @@ class _Stage(nn.Module):
         super().__init__()
         width = WIDTHS[index]
         self.blocks = nn.ModuleList(
-            _Block(width, HEADS[index], WINDOWS[index]) if index else _Convolutions(width)
-            for _ in range(DEPTHS[index])
+            _Block(width, HEADS[index], WINDOWS[index]) if index else _Convolutions(width) for _ in range(DEPTHS[index])
         )
         following = dict(enumerate(pairwise(WIDTHS)))
         self.merge = _Merge(*following[index], STEPS[index]) if index in following else nn.Identity()

@@ -133,8 +133,8 @@ def add_adapters(encoder: nn.Module, kind: str, ratio: float) -> None:
 def add_lora(part: nn.Module, rank: int, alpha: float) -> None:
     """Give every attention of an encoder or decoder low-rank updates of queries and values, in place.
 
-    Source: LoRA (Hu et al., ICLR 2022) by `peft`, placed as in SAMed (Zhang and Liu, 2023, section 3.2), which has it in
-    the encoder and, in its small form, in the decoder's attention too.
+    Source: LoRA (Hu et al., ICLR 2022) by `peft`, placed as in SAMed (Zhang and Liu, 2023, section 3.2), which has it
+    in the encoder and, in its small form, in the decoder's attention too.
 
     Args:
         part: Image encoder or mask decoder.
