@@ -106,12 +106,12 @@ class SamDecoding(nn.Module):
 
     def unframe(self, masks: Tensor, size: tuple[int, ...]) -> Tensor:
         """Bring masks of the square frame to logits at the size of the image."""
-        side = self.settings.input_size
+        side, size = self.settings.input_size, tuple(int(length) for length in size)
         rows, columns = framed_size(size, side)
         masks = functional.interpolate(masks, size=(side, side), mode="bilinear", align_corners=False)
         masks = masks[..., :rows, :columns]
-        if (rows, columns) != tuple(size):
-            masks = functional.interpolate(masks, size=tuple(size), mode="bilinear", align_corners=False)
+        if (rows, columns) != size:
+            masks = functional.interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return masks
 
     def _no_mask(self) -> Tensor:
@@ -230,8 +230,8 @@ class SamNetwork(SamDecoding):
 
 def framed_size(size: Sequence[int], side: int) -> tuple[int, int]:
     """Return rows and columns of an image whose longer side was scaled to `side`."""
-    longest = max(size)
-    rows, columns = (max(1, round(length * side / longest)) for length in size)
+    lengths = [int(length) for length in size]  # plain numbers, where a tracer hands in tensors
+    rows, columns = (max(1, round(length * side / max(lengths))) for length in lengths)
     return rows, columns
 
 
@@ -241,7 +241,7 @@ def frame(image: Tensor, side: int) -> Tensor:
     Zero is the mean of prepared images; SAM pads with its mean too.
     """
     size = framed_size(image.shape[2:], side)
-    if size != tuple(image.shape[2:]):
+    if size != tuple(int(length) for length in image.shape[2:]):
         image = functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
     missing = (side - size[0], side - size[1])
     return functional.pad(image, (0, missing[1], 0, missing[0])) if any(missing) else image

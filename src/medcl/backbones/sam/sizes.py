@@ -73,7 +73,8 @@ def vision_config(name: str, input_size: int) -> Any:
         window_size=size.window,
         output_channels=size.channels,
         num_pos_feats=size.channels // 2,
-        initializer_range=0.02,  # the library's own default leaves a fresh encoder without any signal
+        # That of torch's linear layers; the library's own default leaves a fresh encoder without any signal.
+        initializer_range=(3 * size.width) ** -0.5,
     )
     config._attn_implementation = "sdpa"
     return config
