@@ -74,7 +74,7 @@ def test_prompts_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     options = ["--out", str(tmp_path / "masks"), "--engine", "torch", "--prompts", str(prompts)]
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 0, done.stderr
-    assert read_map(tmp_path / "masks" / "case.nii.gz").array.shape == (3, 30, 44)
+    assert read_map(tmp_path / "masks" / "case.nii.gz")[0].shape == (3, 30, 44)
     prompts.write_text('{"points": [{"of": "liver", "at": [1, 5, 5]}]}')
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 1
