@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medcl.backbones.prompts import Box as Box
+    from medcl.backbones.prompts import Point as Point
+    from medcl.backbones.prompts import Prompts as Prompts
     from medcl.data.dataset import Dataset as Dataset
     from medcl.data.init import init_dataset as init_dataset
     from medcl.evaluation import evaluate as evaluate
@@ -32,6 +35,9 @@ __all__ = [
     "Dataset",
     "train",
     "Model",
+    "Prompts",
+    "Point",
+    "Box",
     "predict",
     "evaluate",
     "__version__",
@@ -46,6 +52,9 @@ _HOMES = {
     "Dataset": "medcl.data.dataset:Dataset",
     "train": "medcl.training:train",
     "Model": "medcl.inference.model:Model",
+    "Prompts": "medcl.backbones.prompts:Prompts",
+    "Point": "medcl.backbones.prompts:Point",
+    "Box": "medcl.backbones.prompts:Box",
     "predict": "medcl.inference.predict:predict_files",
     "evaluate": "medcl.evaluation:evaluate",
 }

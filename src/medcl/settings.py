@@ -136,7 +136,7 @@ class AugmentSettings(Settings):
 class OptimSettings(Settings):
     """Optimiser and schedule."""
 
-    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate of AdamW; sam: 1e-3 unless given.")
     weight_decay: float = Field(1e-4, ge=0, description="Decoupled weight decay.")
     warm_up: float = Field(0.05, ge=0, lt=1, description="Share of the budget spent warming up.")
     decay: Literal["poly", "cosine", "constant"] = Field("poly", description="Shape of the fall after warm-up.")
@@ -229,6 +229,12 @@ class TrainSettings(Settings):
     )
     dense: bool = Field(False, description="Learn from dense labels where a case has both labels and strokes.")
     sample_pictures: int = Field(4, ge=0, description="Slices shown in each picture during training; 0 for none.")
+    cached_batches: int | None = Field(
+        None,
+        ge=1,
+        description="Learn from this many batches, drawn and augmented once, over and over, and keep the features of a "
+        "frozen encoder on disk (sam with backbone.tune=decoder). Default: new batches at every step, nothing kept.",
+    )
     tensorboard: bool = Field(False, description="Also log to TensorBoard.")
     mlflow: str | None = Field(None, description="Also log to this MLflow tracking URI.")
 

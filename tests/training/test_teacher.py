@@ -131,3 +131,19 @@ def test_a_teacher_without_averaging_is_one_clear_sentence() -> None:
     config = RunConfig("pupil", Pupil(teacher_decay=None), "unet", base.backbone, base.train)
     with pytest.raises(SettingsError, match=r"method 'pupil': expected averaged weights .* set method\.teacher_decay"):
         _check_needs(config)
+
+
+def test_frozen_numbers_are_held_once_and_stay() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    network[0].requires_grad_(False)
+    averaged = averaged_copy(network, 0.5)
+    frozen, trained = averaged.module[0].weight, averaged.module[1].weight
+    assert frozen.data_ptr() == network[0].weight.data_ptr()
+    assert trained.data_ptr() != network[1].weight.data_ptr()
+    before = frozen.clone()
+    averaged.update_parameters(network)
+    with torch.no_grad():
+        network[1].weight.add_(1.0)
+    averaged.update_parameters(network)
+    assert torch.equal(frozen, before)
+    assert not torch.equal(trained, network[1].weight)

@@ -68,6 +68,10 @@ def predict(
     ] = False,
     ending: Annotated[str, typer.Option(help="Format of the masks by file ending.")] = ".nii.gz",
     series: Annotated[str | None, typer.Option(help="Series UID, where a DICOM source holds several.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of points and boxes in the one image given, for models that can be asked (sam)."),
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.AUTO,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: what torch takes.")] = None,
@@ -89,7 +93,9 @@ def predict(
 
     from medcl.inference.model import Model
     from medcl.inference.predict import predict_files
+    from medcl.inference.prompting import read_prompts
 
+    asked = None if prompts is None else read_prompts(prompts)
     console = Console(stderr=True)
     loaded, *further = (
         Model.load(folder, device=device.value, engine=engine.value, threads=threads)
@@ -115,6 +121,7 @@ def predict(
             series=series,
             batch_size=batch_size,
             overlap=overlap,
+            prompts=asked,
             others=further,
             progress=next_case,
             within=lambda share: bar.update(task, completed=done + share),

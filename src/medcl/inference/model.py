@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -23,17 +23,22 @@ from torch import nn
 
 from medcl import __version__
 from medcl.backbones.for_plan import build_for_plan
+from medcl.backbones.prompts import Prompts
 from medcl.backbones.weights import load_exactly, read_weights
 from medcl.data.geometry import Geometry, Image
 from medcl.data.plan import Plan
-from medcl.errors import DataError, ModelError
+from medcl.errors import DataError, ModelError, SettingsError
 from medcl.files import atomic_folder, file_digest, read_json, write_json
 from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
 from medcl.inference.postprocess import LargestComponent, unions_of
 from medcl.inference.segment import Prediction, check_image, segment
+from medcl.inference.sliding import Network
 from medcl.inference.vote import Member, check_members, segment_together
 from medcl.settings import Settings
+
+if TYPE_CHECKING:
+    from medcl.data.prepare import Prepared
 
 FORMAT = 1
 _INFO, _PLAN, _WEIGHTS, _CARD = "model.json", "plan.json", "weights.safetensors", "card.md"
@@ -264,6 +269,7 @@ class Model:
         series: str | None = None,
         others: Sequence[Model] = (),
         progress: Callable[[float], None] | None = None,
+        prompts: Prompts | None = None,
     ) -> Prediction:
         """Segment one image; the result lies voxel for voxel on it.
 
@@ -284,12 +290,14 @@ class Model:
             others: Further models of the same classes, such as one per view, whose probabilities are averaged with
                 this one's. Each has its own flips unless `flips` is given.
             progress: Called with the share of the network's work that is done, up to 1.
+            prompts: What is pointed at in the image, for models that can be asked; torch answers in fp32, no flips.
 
         Returns:
             Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
 
         Raises:
             DataError: The source cannot be read or does not fit the model; never guessed around.
+            SettingsError: Prompts for a model that reads none, or together with flips.
         """
         from medcl.data.prepare import prepare_image
 
@@ -299,7 +307,7 @@ class Model:
         if others:
             with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
                 together = segment_together(
-                    self.members(others, flips),
+                    self.members(others, flips, prompts),
                     image,
                     scratch=Path(scratch),
                     unions=unions,
@@ -315,10 +323,10 @@ class Model:
         prepared = prepare_image(image, self.plan)
         del image
         return segment(
-            self.engine,
+            self.network_for(prepared, prompts),
             self.plan,
             prepared,
-            flips=self.trained_with_flips if flips is None else flips,
+            flips=self.flips_for(flips, prompts),
             unions=unions,
             probabilities=probabilities,
             uncertainty=uncertainty,
@@ -327,17 +335,43 @@ class Model:
             progress=progress,
         )
 
-    def members(self, others: Sequence[Model], flips: bool | None) -> list[Member]:
+    def members(self, others: Sequence[Model], flips: bool | None, prompts: Prompts | None = None) -> list[Member]:
         """Return this model and others as `segment_together` takes them.
 
         Raises:
             ModelError: Classes or channels differ.
+            SettingsError: Prompts are given too.
         """
+        if prompts is not None:
+            raise SettingsError("prompts: expected one model to answer them, got others too; leave one of the two out.")
         check_members([model.plan for model in (self, *others)])
         return [
             Member(model.engine, model.plan, model.trained_with_flips if flips is None else flips)
             for model in (self, *others)
         ]
+
+    def flips_for(self, flips: bool | None, prompts: Prompts | None) -> bool:
+        """Return whether mirror images are averaged: as asked, else where training drew them and nothing is prompted.
+
+        Raises:
+            SettingsError: Asked for together with prompts.
+        """
+        if prompts is not None and flips:
+            raise SettingsError("prompts: expected flips off, as prompts are not mirrored; leave one of the two out.")
+        return self.trained_with_flips and prompts is None if flips is None else flips
+
+    def network_for(self, prepared: Prepared, prompts: Prompts | None) -> Network:
+        """Return what answers for one prepared image: the engine, or with prompts the network itself in fp32.
+
+        Raises:
+            SettingsError: The model reads no prompts, or the image is too large for them.
+            DataError: A prompt lies outside the image or names an unknown class.
+        """
+        from medcl.inference.prompting import ask
+
+        if prompts is None:
+            return self.engine
+        return ask(self.network, self.info.backbone, self.plan, prepared, prompts)
 
     def unions(self, largest_component: LargestComponent) -> list[tuple[int, ...]]:
         """Return the unions of classes of which the largest piece is kept.

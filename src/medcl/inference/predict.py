@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medcl import __version__
+from medcl.backbones.prompts import Prompts
 from medcl.data.geometry import Image
 from medcl.data.io import read_image, write_image, write_map
 from medcl.data.plan import Plan
 from medcl.data.prepare import prepare_image
-from medcl.errors import MedclError
+from medcl.errors import MedclError, SettingsError
 from medcl.files import write_json
 from medcl.inference.files import InputCase, check_output, collect_cases
 from medcl.inference.model import Model
@@ -131,6 +132,7 @@ def predict_files(
     batch_size: int | None = None,
     overlap: float = 0.5,
     others: Sequence[Model | Path | str] = (),
+    prompts: Prompts | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     within: Callable[[float], None] | None = None,
 ) -> PredictReport:
@@ -154,6 +156,7 @@ def predict_files(
         batch_size: Slices or windows at a time.
         overlap: Overlap of sliding windows.
         others: Further models of the same classes, such as one per view, whose probabilities are averaged.
+        prompts: What is pointed at in the one image that is given; see `Model.predict`.
         progress: Called with cases done, cases in all, and the case that comes next ("" at the end).
         within: Called with the share of the current case that went through the network, up to 1.
 
@@ -168,12 +171,16 @@ def predict_files(
     if not isinstance(model, Model):
         model = Model.load(model)
     companions = [other if isinstance(other, Model) else Model.load(other) for other in others]
-    members = model.members(companions, flips)
+    members = model.members(companions, flips, prompts)
     cases = collect_cases([inputs] if isinstance(inputs, str | Path) else inputs)
     out = Path(out)
     check_output(cases, out, ending)
     unions = model.unions(largest_component)
-    flips = model.trained_with_flips if flips is None else flips
+    flips = model.flips_for(flips, prompts)
+    if prompts is not None and len(cases) != 1:
+        raise SettingsError(
+            f"prompts: expected one image, as they point into it, got {len(cases)}; give them one by one."
+        )
     report = PredictReport()
     options = {
         "flips": flips,
@@ -205,8 +212,10 @@ def predict_files(
                     else:
                         prepared = prepare_image(image, model.plan)
                         del image  # released before the network runs
+                        network = model.network_for(prepared, prompts)
                         kept = Path(scratch) if probabilities else None
-                        prediction = segment(model.engine, model.plan, prepared, flips=flips, scratch=kept, **asked)
+                        prediction = segment(network, model.plan, prepared, flips=flips, scratch=kept, **asked)
+                        del prepared
                     files = _write(prediction, case.id, out, ending)
                     volumes = _volumes_ml(prediction)
                     del prediction  # releases the file of probabilities before its folder goes

@@ -88,6 +88,11 @@ def _check_needs(config: RunConfig) -> None:
             f"method '{name}': expected a backbone that can have a second decoder ({', '.join(able)}), "
             f"got '{config.backbone_name}'; choose one of those."
         )
+    if getattr(config.backbone, "needs_weights", False) and not getattr(config.backbone, "weights", None):
+        raise SettingsError(
+            f"backbone '{config.backbone_name}': expected weights, as parts of it are not trained; name a file with "
+            "backbone.weights (--weights), or set backbone.tune=full."
+        )
 
 
 def resolve(config: RunConfig, plan: Plan) -> RunConfig:
@@ -107,6 +112,9 @@ def resolve(config: RunConfig, plan: Plan) -> RunConfig:
             "enclosed": train.enclosed if train.enclosed is not None else volumes,
         }
     )
+    rate = getattr(config.backbone, "learning_rate", None)
+    if rate is not None and "learning_rate" not in train.optim.model_fields_set:
+        chosen = chosen.model_copy(update={"optim": train.optim.model_copy(update={"learning_rate": rate})})
     return replace(config, train=chosen, backbone=_pooled(config.backbone, plan))
 
 

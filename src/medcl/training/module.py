@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import lightning
@@ -15,6 +16,7 @@ from medcl.batch import Batch
 from medcl.errors import RunError
 from medcl.methods import Method, Network, Task, branches_of, modules_of, teacher_decay_of, views_of
 from medcl.settings import TrainSettings
+from medcl.training.features import FeatureCache
 from medcl.training.schedule import Clock, learning_rate
 from medcl.training.teacher import Teacher, averaged_copy
 
@@ -30,6 +32,7 @@ class TrainingModule(lightning.LightningModule):
         patch: Size of the augmented patch.
         clock: The budget.
         channels_last: Memory layout of tensors.
+        features: Keeps what a frozen encoder made of an image; None: everything is computed.
     """
 
     def __init__(
@@ -42,13 +45,14 @@ class TrainingModule(lightning.LightningModule):
         patch: tuple[int, ...],
         clock: Clock,
         channels_last: bool,
+        features: FeatureCache | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.method = method
         self.task = task
         self.train_settings = settings
-        self.patch, self.clock = patch, clock
+        self.patch, self.clock, self.features = patch, clock, features
         self.done_steps = 0
         self.memory_format = (
             torch.preserve_format
@@ -76,7 +80,7 @@ class TrainingModule(lightning.LightningModule):
         """Return AdamW over backbone and the method's own parameters, with the state of a resumed run."""
         optim = self.train_settings.optim
         trained = (self.network, self.extra, self.branch)
-        parameters = [p for m in trained if m is not None for p in m.parameters()]
+        parameters = [p for m in trained if m is not None for p in m.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay)
         if self.optimiser_state is not None:
             optimiser.load_state_dict(self.optimiser_state)
@@ -134,15 +138,23 @@ class TrainingModule(lightning.LightningModule):
         averaged = self.own_teacher or self.averaged
         network: Any = self.network
         return Network(
-            forward=self._in_layout(network),
+            forward=self._in_layout(self._forward(network)),
             task=self.task,
             extra=self.extra,
             generator=generator,
             progress=self.share,
-            teacher=None if averaged is None else Teacher(averaged.module, self._in_layout(averaged.module)),
-            encode=None if self.branch is None else self._in_layout(network.encode),
+            teacher=None
+            if averaged is None
+            else Teacher(averaged.module, self._in_layout(self._forward(averaged.module))),
+            encode=None if self.branch is None else self._in_layout(self._encode(network)),
             decoders=() if self.branch is None else (network.decode, self.branch),
         )
+
+    def _forward(self, network: Any) -> Any:
+        return network if self.features is None else self.features.through(network)
+
+    def _encode(self, network: Any) -> Any:
+        return network.encode if self.features is None else partial(self.features.encode, network)
 
     def _in_layout(self, function: Any) -> Any:
         def call(image: Tensor) -> Any:

@@ -26,6 +26,7 @@ from medcl.methods import Task, learns_from_labels, views_of, walk_of
 from medcl.settings import BudgetSettings
 from medcl.training.checkpoint import load_checkpoint, restore
 from medcl.training.configure import RunConfig, build_network, configure, resolve
+from medcl.training.features import check_cached, feature_cache
 from medcl.training.hardware import Hardware, choose_hardware, is_first_process, keep_buffers
 from medcl.training.log import RunLog
 from medcl.training.loggers import loggers_for
@@ -127,6 +128,7 @@ def train(
     _check_before_work(opened, out)
     chosen_plan = _plan(opened, config, plan, out, resume=resume)
     config = resolve(config, chosen_plan)
+    check_cached(config)
     hardware = choose_hardware(config.train)
     if not resume and getattr(config.backbone, "weights", None):
         build_network(config, chosen_plan)  # weights that do not fit are refused before the images are prepared
@@ -239,6 +241,7 @@ class _Run:
         checkpoint = self.out / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
         network = build_network(config, plan, weights=not state, tell=lambda line: _say(self.show, line))
+        self.features = feature_cache(config, network, self.store.path.parent, str(hardware.precision))
         step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
         clock = Clock(config.train.budget, seconds)  # growing strokes takes its share of the budget
         self.sampler = Sampler(
@@ -277,6 +280,7 @@ class _Run:
             patch=plan.patch,
             clock=clock,
             channels_last=hardware.channels_last,
+            features=self.features,
         )
         if state:
             restore(module, state)
@@ -333,7 +337,7 @@ class _Run:
         )
         workers = config.train.workers
         loader: DataLoader[Any] = DataLoader(
-            StepBatches(self.sampler, step, rank=trainer.global_rank),
+            StepBatches(self.sampler, step, rank=trainer.global_rank, repeat=config.train.cached_batches),
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -351,7 +355,8 @@ class _Run:
         layout = torch.preserve_format
         if self.hardware.channels_last:
             layout = torch.channels_last if self.plan.ndim == 2 else torch.channels_last_3d
-        return forward_in(network, device, self.hardware.precision, layout)
+        cached = network if self.features is None else self.features.through(network)
+        return forward_in(cached, device, self.hardware.precision, layout)
 
     def _refresh(self, network: nn.Module) -> Any:
         forward = self._forward(network, next(network.parameters()).device)

@@ -339,14 +339,16 @@ class StepBatches(IterableDataset[Batch]):
         sampler: Draws the batches.
         first: Number of the first step.
         rank: Number of the device.
+        repeat: Begin again after this many batches; None: never.
     """
 
-    def __init__(self, sampler: Sampler, first: int, rank: int = 0) -> None:
-        self.sampler, self.first, self.rank = sampler, first, rank
+    def __init__(self, sampler: Sampler, first: int, rank: int = 0, repeat: int | None = None) -> None:
+        self.sampler, self.first, self.rank, self.repeat = sampler, first, rank, repeat
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:  # type: ignore[override]
         info = torch.utils.data.get_worker_info()
         step, stride = (self.first, 1) if info is None else (self.first + info.id, info.num_workers)
         while True:
-            yield step, self.sampler.batch(step, self.rank)
+            drawn = step if self.repeat is None else step % self.repeat
+            yield drawn, self.sampler.batch(drawn, self.rank)
             step += stride

@@ -18,9 +18,14 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
 
     def update(averaged: Any, current: Any, count: Any) -> None:
         keep = averaging_decay(int(count), decay)
-        torch._foreach_lerp_(averaged, current, 1 - keep)
+        moved = [(a, c) for a, c in zip(averaged, current, strict=True) if a.data_ptr() != c.data_ptr()]
+        if moved:
+            torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), 1 - keep)
 
     model = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
+    for own, source in zip(model.module.parameters(), network.parameters(), strict=True):
+        if not source.requires_grad:
+            own.data = source.data  # frozen numbers are held and averaged once
     model.requires_grad_(False)
     model.eval()
     return model

@@ -119,7 +119,7 @@ def refresh_statistics(network: nn.Module, forward: Callable[[Tensor], Tensor], 
 
 
 def forward_in(
-    network: nn.Module, device: torch.device, precision: str, memory_format: torch.memory_format
+    network: Callable[[Tensor], Tensor], device: torch.device, precision: str, memory_format: torch.memory_format
 ) -> Callable[[Tensor], Tensor]:
     """Return a function that calls the network without gradient in the run's precision and memory layout."""
 
