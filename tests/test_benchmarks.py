@@ -47,7 +47,7 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     (tmp_path / "predict_memory.json").write_text(json.dumps(memory))
     (tmp_path / "predict_speed.json").write_text(json.dumps(speed))
     lines = script("results").speed_lines(tmp_path)
-    assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 |" in lines
+    assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 | 0.26 |" in lines
     assert "| OpenVINO bf16, flips | 0.500 |" in lines
     assert "| flips | 12.3 |" in lines
     assert "| OpenVINO bf16 | 0.99995 |" in lines
