@@ -40,7 +40,8 @@ report = predict_files(loaded, image, out, within=told.append, **options)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 if report.failed:
     sys.exit(report.failed[0].reason + report.failed[0].trace)
-print(json.dumps({"peak_gb": peak / 1e9, "seconds": time.perf_counter() - started, "engine": report.engine, "progress_reports": len(told)}))
+found = {"peak_gb": peak / 1e9, "seconds": time.perf_counter() - started, "progress_reports": len(told)}
+print(json.dumps({**found, "engine": report.engine}))
 """
 
 

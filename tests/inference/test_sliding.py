@@ -100,7 +100,7 @@ def test_volume_windows_equal_a_plain_weighted_mean(plan, overlap):
             window = torch.softmax(network(torch.from_numpy(image[(slice(None), *place)])[None]), 1)[0].numpy()
         total[(slice(None), *place)] += window * weight
         weights[place] += weight
-    expected = (total / weights)
+    expected = total / weights
     for batch_size in (1, 3):
         found = predict_probabilities(network, image, plan(ndim=3), flips=False, overlap=overlap, batch_size=batch_size)
         assert np.allclose(found, expected, atol=1e-5)

@@ -144,9 +144,7 @@ def test_models_of_several_views_are_averaged(bright: Callable[..., Model], box:
         one.predict(image, others=[wrong])
 
 
-def test_files_are_predicted_by_several_models(
-    bright: Callable[..., Model], box: np.ndarray, tmp_path: Path
-) -> None:
+def test_files_are_predicted_by_several_models(bright: Callable[..., Model], box: np.ndarray, tmp_path: Path) -> None:
     from medcl.data.io import read_map, write_image
 
     write_image(tmp_path / "a.nii.gz", Image(box[None], Geometry(box.shape, (1.0, 1.0, 1.0))))  # type: ignore[arg-type]

@@ -107,7 +107,13 @@ class Trial:
 
 
 def make_trial(
-    name: str, *, classes: int = 3, groups: tuple[tuple[int, ...], ...] = (), ndim: int = 2, channels: int = 1, **settings: Any
+    name: str,
+    *,
+    classes: int = 3,
+    groups: tuple[tuple[int, ...], ...] = (),
+    ndim: int = 2,
+    channels: int = 1,
+    **settings: Any,
 ) -> Trial:
     """Build a method, its own modules and a tiny network, always with the same weights."""
     small = dict(SMALL.get(name, {}))

@@ -75,7 +75,8 @@ class Plan(Settings):
         "versions. A backbone takes them unless its own settings say otherwise.",
     )
     kernels: tuple[tuple[int, ...], ...] | None = Field(
-        None, description="Convolution kernel per axis of each level, one more than there are strides; null: by strides."
+        None,
+        description="Convolution kernel per axis of each level, one more than there are strides; null: by strides.",
     )
     context: int = Field(
         0, ge=0, le=8, description="2D: neighbouring slices on each side that the network sees beside the slice (2.5D)."
@@ -129,7 +130,9 @@ class Plan(Settings):
         if self.kernels is not None:
             if self.strides is None or len(self.kernels) != len(self.strides) + 1:
                 levels = len(self.strides or ()) + 1
-                raise ValueError(f"kernels: expected one per level, {levels} for these strides, got {len(self.kernels)}")
+                raise ValueError(
+                    f"kernels: expected one per level, {levels} for these strides, got {len(self.kernels)}"
+                )
             if any(length % 2 == 0 for kernel in self.kernels for length in kernel):
                 raise ValueError(f"kernels {self.kernels}: expected odd lengths")
 

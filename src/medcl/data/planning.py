@@ -107,8 +107,8 @@ def choose_spacing(
 ) -> Spacing:
     """Choose the median spacing, coarsened until the median field of view takes at most `LARGEST_FIELD` voxels.
 
-    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels. With `cubes`
-    voxels are cubes, so that slices across any axis have square pixels of the same size.
+    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels. With
+    `cubes` voxels are cubes, so that slices across any axis have square pixels of the same size.
     """
     if wish is not None:
         z, y, x = _spacing_from(wish, ndim)
@@ -153,8 +153,8 @@ def choose_patch(
 ) -> tuple[int, ...]:
     """Choose a patch that covers the typical grid, as far as memory on a laptop allows.
 
-    In 2D the slices across all `views` fit, with at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans most millimetres shrinks until the
-    patch has at most `LARGEST_PATCH_3D` voxels.
+    In 2D the slices across all `views` fit, with at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans
+    most millimetres shrinks until the patch has at most `LARGEST_PATCH_3D` voxels.
     """
     if ndim == 2:
         z, y, x = size

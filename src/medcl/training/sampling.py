@@ -136,9 +136,7 @@ class Sampler:
                 "training cases: expected strokes or labels in at least one case, got none; "
                 "run 'medcl check' to see what each file holds."
             )
-        places = [
-            (i, z) for i, s in enumerate(self.sources) for z in range(s.image.shape[1] if plan.ndim == 2 else 1)
-        ]
+        places = [(i, z) for i, s in enumerate(self.sources) for z in range(s.image.shape[1] if plan.ndim == 2 else 1)]
         self._places = [place for place in places if self._annotated(*place)]
         self._bare = [place for place in places if not self._annotated(*place)]
         self._bare_share = min(MOST_BARE, len(self._bare) / len(places))
