@@ -188,7 +188,8 @@ def choose_pooling(
     """
     spacing = [mm if mm is not None else 1.0 for mm in spacing_mm][-len(patch) :]
     size, smallest = list(patch), SMALLEST_GRID if len(patch) == 3 else 2
-    strides, kernels = [], [_kernel(spacing)]
+    strides: list[tuple[int, ...]] = []
+    kernels = [_kernel(spacing)]
     while len(strides) < levels - 1:
         able = [n >= 2 * smallest for n in size]
         if not any(able):
