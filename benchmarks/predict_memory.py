@@ -87,7 +87,8 @@ def main() -> None:
                 )
                 image.unlink()
     print(json.dumps(rows, indent=2))
-    print("\n| volume (z, y, x) | network | options | peak memory | seconds | seconds per megavoxel | CPU seconds per megavoxel |")
+    per_megavoxel = "seconds per megavoxel | CPU seconds per megavoxel"
+    print(f"\n| volume (z, y, x) | network | options | peak memory | seconds | {per_megavoxel} |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         extras = "mask, probabilities, uncertainty" if arguments.probabilities else "mask"
