@@ -280,8 +280,8 @@ def _absolute_units(channel: ChannelSurvey, notes: list[str]) -> dict[str, Any]:
 def _note_thick_views(thick: float, notes: list[str]) -> None:
     if thick >= THICK_FOR_VIEWS:
         notes.append(
-            f"Views: slices are {thick:.1f} times thicker than pixels are wide, so that most of what the views across y "
-            f"and x see is interpolated (limit {THICK_FOR_VIEWS:g})."
+            f"Views: slices are {thick:.1f} times thicker than pixels are wide, so that most of what the views across "
+            f"y and x see is interpolated (limit {THICK_FOR_VIEWS:g})."
         )
 
 
