@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import prod
 from pathlib import Path
 
 from medcl.benchmark.markdown import page as benchmark_page
@@ -73,13 +74,14 @@ def speed_lines(runs: Path) -> list[str]:
     if path.exists():
         lines += ["## Prediction memory", "", "`benchmarks/predict_memory.py`.", ""]
         lines += table(
-            ["volume (z, y, x)", "network", "peak GB", "seconds"],
+            ["volume (z, y, x)", "network", "peak GB", "seconds", "seconds per megavoxel"],
             [
                 [
                     " x ".join(map(str, row["size"])),
-                    f"{row['ndim']}D",
+                    row.get("network", f"{row['ndim']}D"),
                     number(row["peak_gb"], 2),
                     number(row["seconds"], 1),
+                    number(row["seconds"] * 1e6 / prod(row["size"]), 2),
                 ]
                 for row in json.loads(path.read_text(encoding="utf-8"))
             ],

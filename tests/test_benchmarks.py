@@ -50,7 +50,7 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     strokes = {"slices": 200, "size": [256, 256], "load": 1.0, "presets": {"quick": rate}}
     (tmp_path / "stroke_speed.json").write_text(json.dumps(strokes))
     lines = script("results").speed_lines(tmp_path)
-    assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 |" in lines
+    assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 | 0.26 |" in lines
     assert "| OpenVINO bf16, flips | 0.500 |" in lines
     assert "| flips | 12.3 |" in lines
     assert "| quick | 142 | 100 |" in lines

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -89,3 +90,24 @@ def test_errors_are_one_line(model, images, tmp_path):
         assert result.exit_code == 1
         assert message in result.stderr
         assert "Traceback" not in result.output
+
+
+def test_further_models_are_averaged_and_named_in_the_report(model, images, tmp_path):
+    shutil.copytree(model, tmp_path / "second")
+    result = run(model, images, "--out", tmp_path / "out", "--with", tmp_path / "second")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert report["options"]["averaged_with"] == [str(tmp_path / "second")]
+    assert run(model, images, "--out", tmp_path / "alone").exit_code == 0
+    both, alone = (nibabel.load(tmp_path / place / "a.nii.gz").get_fdata() for place in ("out", "alone"))
+    assert np.array_equal(both, alone)  # a model averaged with itself says the same
+
+
+def test_models_of_other_classes_are_refused_before_any_work(model, images, tmp_path):
+    shutil.copytree(model, tmp_path / "second")
+    plan = json.loads((model / "plan.json").read_text())
+    (tmp_path / "second" / "plan.json").write_text(json.dumps({**plan, "classes": ["background", "liver"]}))
+    result = run(model, images, "--out", tmp_path / "out", "--with", tmp_path / "second")
+    assert result.exit_code == 1
+    assert "expected the classes of the first model" in result.stderr
+    assert not (tmp_path / "out").exists()

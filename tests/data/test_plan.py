@@ -332,6 +332,8 @@ def test_views_ask_for_cubes_and_say_when_slices_are_thick() -> None:
     assert not any("Views" in note for note in plan.notes)
     thick = plan_of([scan((10, 60, 60), (6, 1, 1))], views=("y",))
     assert any("6.0 times thicker" in note for note in thick.notes)
+    wished = plan_of([scan((10, 60, 60), (6, 1, 1))], views=("y",), spacing_mm=2)
+    assert any("3.0 times thicker" in note for note in wished.notes)
     assert plan_of([scan((20, 60, 40), (1.5, 1, 1))], views=("x",), spacing_mm=2).spacing_mm == (2, 2, 2)
 
 

@@ -26,8 +26,8 @@ def random_grid(
 
     Returns:
         (N, *patch, D) coordinates for `grid_sample` (last axis x, y(, z); -1..1 spans the canvas,
-        align_corners=False). In 3D rotation and zoom act in the (Y, X) plane, as slices may be thick; where the canvas is
-        no deeper than the patch, nothing moves along Z.
+        align_corners=False). In 3D rotation and zoom act in the (Y, X) plane, as slices may be thick; where the canvas
+        is no deeper than the patch, nothing moves along Z.
     """
     ndim = len(patch)
 
@@ -40,8 +40,8 @@ def random_grid(
     mirror = torch.where(uniform(count, ndim) > 0, 1.0, -1.0) if settings.flip else torch.ones(count, ndim)
     size = torch.tensor(patch[::-1], dtype=torch.float32)
     shift = uniform(count, ndim) * settings.shift * size
-    # A canvas as deep as its patch means thick slices (see `medcl.training.sampling`): between them lies nothing to see,
-    # and beyond them no image.
+    # A canvas as deep as its patch means thick slices, see the sampler: between them lies nothing to see, and beyond
+    # them no image.
     thick = ndim == 3 and source[0] == patch[0]
     if thick:
         shift[:, 2] = 0

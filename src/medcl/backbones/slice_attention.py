@@ -37,7 +37,7 @@ class SliceAttention(nn.Module):
             nn.LeakyReLU(0.01, inplace=True),
         )
         self.query = nn.Conv2d(FEATURES, FEATURES, 1)
-        # A bias of the keys would change all slices alike, which softmax does not see. Places are told apart by `place`.
+        # A bias of the keys would change all slices alike, which softmax does not see; `place` tells them apart.
         self.key = nn.Conv2d(FEATURES, FEATURES, 1, bias=False)
         self.value = nn.Conv2d(FEATURES, FEATURES, 1)
         self.place = nn.Parameter(torch.zeros(2 * context + 1))

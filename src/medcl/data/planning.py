@@ -107,13 +107,15 @@ def choose_spacing(
 ) -> Spacing:
     """Choose the median spacing, coarsened until the median field of view takes at most `LARGEST_FIELD` voxels.
 
-    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels. With `cubes`
-    voxels are cubes, so that slices across any axis have square pixels of the same size.
+    In 2D pixels are square. In 3D the slices are thinned out too where they would be finer than the pixels. With
+    `cubes` voxels are cubes, so that slices across any axis have square pixels of the same size.
     """
+    sizes, spacings = _oriented(facts, orientation)
     if wish is not None:
         z, y, x = _spacing_from(wish, ndim)
+        if cubes:
+            _note_thick_views(float(np.median(spacings[:, 0])) / y, notes)
         return (y if cubes and z is None else z), y, x
-    sizes, spacings = _oriented(facts, orientation)
     fields = sizes * spacings
     plane = np.sqrt(spacings[:, 1] * spacings[:, 2])
     median = float(np.median(plane))
@@ -123,12 +125,7 @@ def choose_spacing(
             f"Pixels coarsened from {median:.3g} to {pixel:.3g} mm: the field of view takes {LARGEST_FIELD} pixels."
         )
     if cubes:
-        thick = float(np.median(spacings[:, 0])) / pixel
-        if thick >= THICK_FOR_VIEWS:
-            notes.append(
-                f"Views: slices are {thick:.1f} times thicker than pixels are wide, so that most of what the views "
-                f"across y and x see is interpolated (limit {THICK_FOR_VIEWS:g})."
-            )
+        _note_thick_views(float(np.median(spacings[:, 0])) / pixel, notes)
         return _rounded(pixel), _rounded(pixel), _rounded(pixel)
     if ndim == 2:
         return None, _rounded(pixel), _rounded(pixel)
@@ -153,8 +150,8 @@ def choose_patch(
 ) -> tuple[int, ...]:
     """Choose a patch that covers the typical grid, as far as memory on a laptop allows.
 
-    In 2D the slices across all `views` fit, with at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans most millimetres shrinks until the
-    patch has at most `LARGEST_PATCH_3D` voxels.
+    In 2D the slices across all `views` fit, with at most `LARGEST_PATCH_2D` along each axis. In 3D the axis that spans
+    most millimetres shrinks until the patch has at most `LARGEST_PATCH_3D` voxels.
     """
     if ndim == 2:
         z, y, x = size
@@ -188,7 +185,8 @@ def choose_pooling(
     """
     spacing = [mm if mm is not None else 1.0 for mm in spacing_mm][-len(patch) :]
     size, smallest = list(patch), SMALLEST_GRID if len(patch) == 3 else 2
-    strides, kernels = [], [_kernel(spacing)]
+    strides: list[tuple[int, ...]] = []
+    kernels = [_kernel(spacing)]
     while len(strides) < levels - 1:
         able = [n >= 2 * smallest for n in size]
         if not any(able):
@@ -277,6 +275,14 @@ def _absolute_units(channel: ChannelSurvey, notes: list[str]) -> dict[str, Any]:
         "mean": _rounded(float(clipped.mean())),
         "std": _rounded(max(float(clipped.std()), 1e-3)),
     }
+
+
+def _note_thick_views(thick: float, notes: list[str]) -> None:
+    if thick >= THICK_FOR_VIEWS:
+        notes.append(
+            f"Views: slices are {thick:.1f} times thicker than pixels are wide, so that most of what the views across "
+            f"y and x see is interpolated (limit {THICK_FOR_VIEWS:g})."
+        )
 
 
 def _spacing_from(wish: float | Sequence[float | None], ndim: Literal[2, 3]) -> Spacing:

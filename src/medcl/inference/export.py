@@ -59,8 +59,9 @@ class ExportReport:
 def export_onnx(model: Model | Path | str, out: Path | str | None = None) -> ExportReport:
     """Export the network: `image` (N, C, *S) float32, prepared as the plan says, to `logits` (N, classes, *S).
 
-    In 2.5D the channels are those of the slices from the lowest neighbour to the highest, slice by slice. The batch is free, and so is the size where the network allows it; else it is the plan's patch. The plan travels in
-    the file as metadata `medcl_plan`; what was checked lies beside it as `<name>.onnx.json`.
+    In 2.5D the channels are those of the slices from the lowest neighbour to the highest, slice by slice. The batch is
+    free, and so is the size where the network allows it; else it is the plan's patch. The plan travels in the file as
+    metadata `medcl_plan`; what was checked lies beside it as `<name>.onnx.json`.
 
     Args:
         model: A model, or the path of a model or run folder.

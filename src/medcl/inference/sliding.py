@@ -167,7 +167,7 @@ def _too_large(padded: Sequence[int]) -> bool:
 
 
 def _with_neighbours(array: NDArray[np.float32], rows: Iterable[int], context: int, device: torch.device) -> Tensor:
-    """Return slices with their neighbours as channels, (n, slices * C, Y, X), as `medcl.training.sampling` gives them."""
+    """Return slices with their neighbours as channels, (n, slices * C, Y, X), as the sampler of training gives them."""
     shown = [neighbours(z, context, array.shape[1]) for z in rows]
     lowest = shown[0][0]
     part = _tensor(array[:, lowest : shown[-1][-1] + 1], device).transpose(0, 1)
@@ -308,8 +308,8 @@ def _windows(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the size to pad an image to, and the window that slides over it.
 
-    Only axes shorter than the window are padded: windows are of aligned sizes by themselves, and on small volumes padding
-    the rest too more than doubles their number.
+    Only axes shorter than the window are padded: windows are of aligned sizes by themselves, and on small volumes
+    padding the rest too more than doubles their number.
     """
     window = tuple(min(most, length) for most, length in zip(largest, _aligned(size, patch), strict=True))
     return tuple(max(length, w) for length, w in zip(size, window, strict=True)), window

@@ -277,8 +277,8 @@ class Sampler:
         everywhere: Any = (slice(None), *place)
         if self.plan.context:
             rows = neighbours(z, self.plan.context, source.image.shape[1])
-            slices = [source.image[(slice(None), row, *inside)] for row in rows]
-            image[everywhere] = np.concatenate(slices)
+            places: list[Any] = [(slice(None), row, *inside) for row in rows]
+            image[everywhere] = np.concatenate([source.image[one] for one in places])
         else:
             image[everywhere] = source.image[(slice(None), *where)]
         if source.annotation is not None:
@@ -291,7 +291,7 @@ class Sampler:
                 np.arange(b, e) // step
                 for b, e, step in zip([*first, *begin], [*last, *end], source.coarse, strict=True)
             ]
-            absent[everywhere] = source.far[np.ix_(range(self.classes), *cells)].reshape(absent[everywhere].shape)
+            absent[everywhere] = source.far[np.ix_(np.arange(self.classes), *cells)].reshape(absent[everywhere].shape)
 
     def _present(self, source: _Source, z: int, corner: tuple[int, ...]) -> np.ndarray:
         """Classes that may exist in the canvas."""
