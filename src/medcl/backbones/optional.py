@@ -22,6 +22,6 @@ def need(package: str, *, extra: str, backbone: str) -> ModuleType:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.partition(".")[0] == package.partition(".")[0]:
+        if error.name == package.partition(".")[0]:
             raise MissingExtraError(package.partition(".")[0], extra, f"backbone '{backbone}'") from None
         raise
