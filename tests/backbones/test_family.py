@@ -88,8 +88,9 @@ def test_bf16_stays_close_to_fp32(name: str, ndim: int) -> None:
         exact = network(image)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rounded = network(image).float()
-    scale = exact.std()
-    assert (rounded - exact).abs().max() < 0.15 * scale + 1e-3
+    scale, difference = exact.std(), (rounded - exact).abs()
+    assert difference.mean() < 0.05 * scale + 1e-3
+    assert difference.max() < 0.3 * scale + 1e-3
     assert (rounded.argmax(1) == exact.argmax(1)).float().mean() > 0.95
 
 
