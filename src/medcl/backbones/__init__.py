@@ -48,7 +48,16 @@ class Branching(Protocol):
 
 
 backbones: Registry[type[Settings]] = Registry(
-    "backbone", {"sam": "medcl.backbones.sam", "unet": "medcl.backbones.unet"}
+    "backbone",
+    {
+        "unet": "medcl.backbones.unet",
+        "res-unet": "medcl.backbones.res_unet",
+        "unet++": "medcl.backbones.unetpp",
+        "swin": "medcl.backbones.swin",
+        "vision-lstm": "medcl.backbones.vision_lstm",
+        "sam": "medcl.backbones.sam",
+        "smp": "medcl.backbones.smp",
+    },
 )
 
 

@@ -6,9 +6,8 @@ because their instance normalisation and their order of layers lose what channel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -16,11 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medcl.backbones import backbones
+from medcl.backbones.layers import (
+    CONV,
+    DROPOUT,
+    Layout,
+    check_strides,
+    crop_to,
+    norm,
+    pad_to,
+    start_convolutions,
+    start_undecided,
+    strides_of,
+    upsample,
+    whole_step,
+)
 from medcl.backbones.weights import WithWeights
-from medcl.errors import SettingsError
-
-_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 @backbones.register("unet")
@@ -46,12 +55,7 @@ class UNetSettings(WithWeights):
         Raises:
             SettingsError: A step of `strides` has not one number per axis.
         """
-        for step in self.strides or ():
-            if len(step) != ndim:
-                raise SettingsError(
-                    f"backbone 'unet': expected strides with {ndim} numbers for {ndim}D images, got {step}; "
-                    f"write one number per axis ({'y, x' if ndim == 2 else 'z, y, x'})."
-                )
+        check_strides("unet", self.strides, ndim)
         return UNet(self, in_channels=in_channels, classes=classes, ndim=ndim)
 
 
@@ -65,37 +69,11 @@ class _Block(nn.Sequential):
         padding = tuple(k // 2 for k in kernel)
         for channels in (inside, outside):
             layers += [
-                _CONV[ndim](channels, outside, kernel, padding=padding, bias=False),
-                _norm(ndim, outside, settings.norm),
+                CONV[ndim](channels, outside, kernel, padding=padding, bias=False),
+                norm(ndim, outside, settings.norm),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
         super().__init__(*layers)
-
-
-def _norm(ndim: int, channels: int, kind: str) -> nn.Module:
-    if kind == "batch":
-        return _BATCH_NORM[ndim](channels)
-    groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Step from each level to the next, channels and kernel of each level, finest first."""
-
-    strides: tuple[tuple[int, ...], ...]
-    widths: tuple[int, ...]
-    kernels: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, settings: UNetSettings, ndim: int) -> _Layout:
-        strides = tuple(tuple(s) for s in settings.strides or ((2,) * ndim,) * (settings.levels - 1))
-        widths = tuple(min(settings.base * 2**i, settings.max_channels) for i in range(len(strides) + 1))
-        # An axis that the first steps leave alone is too coarse for a kernel across it (nnU-Net's rule, Isensee 2021).
-        kernels = [
-            tuple(3 if any(s[a] > 1 for s in strides[: i + 1]) else 1 for a in range(ndim)) for i in range(len(strides))
-        ]
-        return cls(strides, widths, (*kernels, kernels[-1]))
 
 
 class _Decoding(nn.Module):
@@ -104,38 +82,30 @@ class _Decoding(nn.Module):
     def __init__(self, settings: UNetSettings, *, classes: int, ndim: int) -> None:
         super().__init__()
         self.settings, self.classes, self.ndim = settings, classes, ndim
-        self.layout = _Layout.of(settings, ndim)
+        strides = strides_of(settings.strides, settings.levels, ndim)
+        self.layout = Layout.of(strides, settings.base, settings.max_channels)
 
     def _add_decoder(self) -> None:
         """Build the layers, then give this module's convolutions their first weights."""
         widths, kernels = self.layout.widths, self.layout.kernels
-        conv = _CONV[self.ndim]
+        conv = CONV[self.ndim]
         self.up = nn.ModuleList(conv(deep, shallow, 1, bias=False) for shallow, deep in pairwise(widths))
         self.decoder = nn.ModuleList(
             _Block(self.ndim, 2 * width, width, kernel=k, settings=self.settings)
             for width, k in zip(widths[:-1], kernels[:-1], strict=True)
         )
         self.head = conv(widths[0], self.classes, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, a=0.01)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        start_convolutions(self)
+        start_undecided(self.head)
 
     def decode(self, features: list[Tensor], size: tuple[int, ...]) -> Tensor:
         """Map the features of all levels, finest first, to logits (N, classes, *size)."""
         result = features[-1]
         for level in reversed(range(len(self.decoder))):
             # The 1 x 1 convolution comes before the upsampling: the same result on a grid 2**ndim times smaller.
-            result = functional.interpolate(
-                self.up[level](result), scale_factor=[float(s) for s in self.layout.strides[level]], mode="nearest"
-            )
+            result = upsample(self.up[level](result), self.layout.strides[level])
             result = self.decoder[level](torch.cat((features[level], result), dim=1))
-        logits: Tensor = self.head(result)
-        for axis, length in enumerate(size, start=2):
-            if logits.shape[axis] != length:
-                logits = logits.narrow(axis, 0, length)
-        return logits
+        return crop_to(self.head(result), size)
 
 
 class UNetBranch(_Decoding):
@@ -166,19 +136,13 @@ class UNet(_Decoding):
             _Block(ndim, i, o, kernel=k, settings=settings)
             for (i, o), k in zip(pairwise([in_channels, *self.layout.widths]), self.layout.kernels, strict=True)
         )
-        self.dropout = _DROPOUT[ndim](settings.dropout) if settings.dropout else nn.Identity()
+        self.dropout = DROPOUT[ndim](settings.dropout) if settings.dropout else nn.Identity()
         self._add_decoder()
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Map (N, in_channels, *S) to the features of all levels, finest first, on grids padded to whole steps."""
-        whole = [1] * self.ndim
-        for stride in self.layout.strides:
-            whole = [w * s for w, s in zip(whole, stride, strict=True)]
-        missing = [-s % w for s, w in zip(image.shape[2:], whole, strict=True)]
-        if any(missing):
-            image = functional.pad(image, [p for m in reversed(missing) for p in (0, m)])
         features = []
-        level_features = image
+        level_features = pad_to(image, whole_step(self.layout.strides, self.ndim))
         for level, block in enumerate(self.encoder):
             if level:
                 pool = functional.max_pool2d if self.ndim == 2 else functional.max_pool3d
@@ -196,6 +160,3 @@ class UNet(_Decoding):
     def branch(self) -> UNetBranch:
         """Return a further decoder of the same structure with fresh weights."""
         return UNetBranch(self.settings, classes=self.classes, ndim=self.ndim)
-
-
-_DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from medcl.backbones import backbones, build_backbone, check_dims, has_branches
-from medcl.backbones.unet import UNetSettings
 from medcl.data.plan import Plan
 from medcl.errors import SettingsError, unknown_name
 from medcl.methods import Method, branches_of, methods, needs_teacher, teacher_decay_of
@@ -115,9 +114,9 @@ def resolve(config: RunConfig, plan: Plan) -> RunConfig:
     rate = getattr(backbone, "learning_rate", None)
     if rate is not None and "learning_rate" not in train.optim.model_fields_set:
         chosen = chosen.model_copy(update={"optim": train.optim.model_copy(update={"learning_rate": rate})})
-    if isinstance(backbone, UNetSettings) and backbone.strides is None and plan.ndim == 3:
+    if getattr(backbone, "strides", ()) is None and plan.ndim == 3:
         spacing = [mm for mm in plan.spacing_mm if mm is not None]
-        strides = strides_for(spacing, plan.patch, backbone.levels)
+        strides = strides_for(spacing, plan.patch, backbone.levels)  # type: ignore[attr-defined]
         backbone = backbone.model_copy(update={"strides": strides})
     return replace(config, train=chosen, backbone=backbone)
 
