@@ -3,10 +3,10 @@
     python benchmarks/sam_speed.py [--size vit_b] [--inputs 1024 512 256] [--threads 1] [--out FILE.json]
 
 Random weights: time does not depend on them. Seconds are those of the process, so that other work on the machine does
-not count; with one thread they are those of the clock on an idle machine. Each row is a process of its own, so that its peak memory is its own. The
-second table is an epoch of training the decoder on batches of four 160 x 160 images in bf16 where the processor has it:
-with the encoder computed for every image, and with its features read from disk (`cached_batches`), as training does
-both. Prints JSON, then rows of Markdown tables.
+not count; with one thread they are those of the clock on an idle machine. Each row is a process of its own, so that its
+peak memory is its own. The second table is an epoch of training the decoder on batches of four 160 x 160 images in bf16
+where the processor has it: with the encoder computed for every image, and with its features read from disk
+(`cached_batches`), as training does both. Prints JSON, then rows of Markdown tables.
 """
 
 from __future__ import annotations
