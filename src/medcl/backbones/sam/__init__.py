@@ -106,4 +106,4 @@ class SamSettings(WithWeights):
         from medcl.backbones.sam.start import start_from
 
         assert self.weights is not None
-        return start_from(network, self.weights, self)
+        return start_from(network, self.weights, self, in_channels=in_channels, classes=classes)
