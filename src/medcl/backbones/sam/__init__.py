@@ -25,7 +25,6 @@ class SamSettings(WithWeights):
     """
 
     has_branches: ClassVar[bool] = True
-    has_prompts: ClassVar[bool] = True
     dims: ClassVar[tuple[int, ...]] = (2,)
     learning_rate: ClassVar[float] = 1e-3  # peak where none is set: attention does not bear the U-Net's
 
