@@ -439,11 +439,11 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    import transformers.utils
+    import transformers.utils.hub
 
     def fails(*_: Any, **__: Any) -> None:
         raise OSError("We couldn't connect to the hub")
 
-    monkeypatch.setattr(transformers.utils, "cached_file", fails)
+    monkeypatch.setattr(transformers.utils.hub, "cached_file", fails)
     with pytest.raises(ModelError, match=r"facebook/sam-vit-base: no such file or folder here.*download"):
         built(Path("facebook/sam-vit-base"))

@@ -73,7 +73,7 @@ def _fetched(weights: Path) -> Path:
     """Return the file or folder, or what a hub id such as facebook/sam-vit-base names."""
     if weights.exists() or not _HUB.match(weights.as_posix()):
         return weights  # reading says what is wrong with it
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
         found = cached_file(weights.as_posix(), "model.safetensors")
