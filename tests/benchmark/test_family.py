@@ -37,20 +37,15 @@ def test_a_measurement_by_hand() -> None:
     assert found.problem == ""
 
 
-def test_a_process_of_its_own_and_a_backbone_that_cannot(tmp_path: Path) -> None:
-    fields = {"size": (16, 16), "seconds": 0.01, "device": "cpu"}
+def test_each_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = CostRequest(backbone="unet", settings=SMALL, size=(16, 16), seconds=0.01, device="cpu")
+    alone = measure(request)
+    assert alone.problem == ""
+    assert alone.parameters == measure_here(request).parameters
     seen: list[tuple[str, int, int]] = []
-    costs = measure_family(
-        [
-            CostRequest(backbone="unet", settings=SMALL, **fields),
-            CostRequest(backbone="unet", settings={"levels": 1}, **fields),
-        ],
-        show=lambda *where: seen.append(where),
-    )
+    monkeypatch.setattr("medcl.benchmark.family.measure", lambda request: Cost(backbone=request.backbone, problem="x"))
+    costs = [alone, *measure_family([request, request], show=lambda *where: seen.append(where))]
     assert seen == [("unet", 0, 2), ("unet", 1, 2)]
-    assert costs[0].parameters
-    assert costs[1].parameters is None
-    assert "backbone 'unet': levels: input should be greater than or equal to 2" in costs[1].problem
     save_costs(tmp_path / "costs.json", costs)
     assert load_costs(tmp_path / "costs.json") == costs
 

@@ -44,9 +44,17 @@ class Layout:
     kernels: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, strides: tuple[tuple[int, ...], ...], base: int, max_channels: int) -> Layout:
-        """Double the channels from level to level; choose kernels by what the steps leave alone."""
+    def of(
+        cls,
+        strides: tuple[tuple[int, ...], ...],
+        base: int,
+        max_channels: int,
+        given: tuple[tuple[int, ...], ...] | None = None,
+    ) -> Layout:
+        """Double the channels from level to level; take the given kernels, or choose by what the steps leave alone."""
         widths = tuple(min(base * 2**i, max_channels) for i in range(len(strides) + 1))
+        if given is not None:
+            return cls(strides, widths, given)
         # An axis that the first steps leave alone is too coarse for a kernel across it (nnU-Net's rule, Isensee 2021).
         axes = range(len(strides[0]))
         kernels = [
