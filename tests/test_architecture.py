@@ -166,6 +166,8 @@ class Without:  # as if the extras were not installed: nobody finds them
         hidden = name.partition(".")[0] in {sorted(extras - core)!r}
         return None if hidden else self.finder.find_spec(name, path, target)
     def find_distributions(self, context):
+        if (context.name or "").replace("-", "_") in {sorted(extras - core)!r}:
+            return ()  # some packages look for others by their metadata
         return self.finder.find_distributions(context) if hasattr(self.finder, "find_distributions") else ()
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 for name in {sorted(modules() - {"medcl.__main__"})!r}:

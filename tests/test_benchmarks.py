@@ -55,3 +55,11 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
     assert "| flips | 12.3 |" in lines
     assert "| quick | 142 | 100 |" in lines
     assert "| OpenVINO bf16 | 0.99995 |" in lines
+
+
+def test_every_backbone_that_needs_no_large_library_has_a_job_on_made_up_hearts(tmp_path: Path) -> None:
+    from medcl.backbones import backbones
+    from medcl.benchmark import plan_benchmark
+
+    jobs = plan_benchmark(script("backbones").recipe(tmp_path, budget="1m"), tmp_path)
+    assert {job.settings["backbone"]["name"] for job in jobs} == set(backbones) - {"smp", "sam"}

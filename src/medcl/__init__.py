@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medcl.scribbles.check import check as check
     from medcl.scribbles.write import scribble as scribble
     from medcl.training import train as train
+    from medcl.training.pretrain import pretrain as pretrain
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "make_phantom",
     "scribble",
     "Dataset",
+    "pretrain",
     "train",
     "Model",
     "Prompts",
@@ -50,6 +52,7 @@ _HOMES = {
     "make_phantom": "medcl.phantom:make_phantom",
     "scribble": "medcl.scribbles.write:scribble",
     "Dataset": "medcl.data.dataset:Dataset",
+    "pretrain": "medcl.training.pretrain:pretrain",
     "train": "medcl.training:train",
     "Model": "medcl.inference.model:Model",
     "Prompts": "medcl.backbones.prompts:Prompts",

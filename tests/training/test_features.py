@@ -109,7 +109,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("method", ["partial-ce", "medcl", "dmpls", "ustm"])
+@pytest.mark.parametrize("method", ["medcl", "dmpls"])
 def test_a_run_reads_its_features_and_its_model_needs_no_file(
     hearts: Path, tiny: dict[str, Any], weights: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_run_reads_its_features_and_its_model_needs_no_file(
     options = {**tiny, "method": tiny["method"] if method == "medcl" else method, "backbone": backbone}
     result = train(hearts, tmp_path / "run", budget="6steps", settings={**options, "cached_batches": 2})
     assert result.finished
-    assert caches[0].hits > caches[0].misses > 0
+    assert caches[0].hits >= (6 - 2) * 4, "all steps but the first two find their images"
     weights_copy = weights.with_name("away.safetensors")
     weights.rename(weights_copy)
     try:

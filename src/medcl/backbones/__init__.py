@@ -22,8 +22,7 @@ class BackboneSettings(Protocol):
     Optional: `has_branches = True` (a ClassVar) says that the networks of the family are `Branching`; `dims` (another)
     says which of 2 and 3 dimensions it can do, default both; `weights` and `load` start it from a file, see
     `medcl.backbones.weights.WithWeights`; `needs_weights` says that it must; `frozen_encoder` that the features of a
-    `Branching` never change; `learning_rate` the peak rate where none is set; `has_prompts` that networks are
-    `medcl.backbones.prompts.Promptable`.
+    `Branching` never change; `learning_rate` the peak rate where none is set.
     """
 
     def build(self, *, in_channels: int, classes: int, ndim: int) -> nn.Module:
@@ -56,6 +55,7 @@ backbones: Registry[type[Settings]] = Registry(
         "unet++": "medcl.backbones.unetpp",
         "swin": "medcl.backbones.swin",
         "vision-lstm": "medcl.backbones.vision_lstm",
+        "sam": "medcl.backbones.sam",
         "smp": "medcl.backbones.smp",
     },
 )

@@ -19,9 +19,11 @@ def need(package: str, *, extra: str, backbone: str) -> ModuleType:
     Raises:
         MissingExtraError: It is not installed; says with which command it is.
     """
+    top = package.partition(".")[0]
     try:
-        return import_module(package)
+        import_module(top)
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.partition(".")[0] == package.partition(".")[0]:
-            raise MissingExtraError(package.partition(".")[0], extra, f"backbone '{backbone}'") from None
-        raise
+        if error.name != top:  # it is there, but something that it needs is not
+            raise
+        raise MissingExtraError(top, extra, f"backbone '{backbone}'") from None
+    return import_module(package)

@@ -75,7 +75,7 @@ class ClassPrompts:
 
 
 class Promptable(Protocol):
-    """A network that can be asked; its settings say `has_prompts = True`."""
+    """A network that can be asked."""
 
     def prompted(self, image: Tensor, prompts: Sequence[ClassPrompts]) -> Tensor:
         """Map one image (1, in_channels, Y, X) and what is asked of its classes to logits (1, classes, Y, X)."""

@@ -109,7 +109,8 @@ class SwinUNet(nn.Module):
         """Return a further decoder of the same structure with fresh weights."""
         branch = copy.deepcopy(self.decoder)
         for module in branch.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
         start_undecided(branch.head.conv.conv)
         return branch

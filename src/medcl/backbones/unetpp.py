@@ -91,7 +91,7 @@ class UNetPlusPlus(nn.Module):
         if len(logits) == 1:
             return crop_to(logits[0], size)
         weights = self._weights(logits[0], len(logits))
-        return crop_to(sum(w * out for w, out in zip(weights, logits, strict=True)), size)  # type: ignore[arg-type]
+        return crop_to(sum(w * out for w, out in zip(weights, logits, strict=True)), size)
 
     def _nodes(self, image: Tensor, reach: int) -> list[Tensor]:
         """Return the nodes of the finest row, from the encoder's own to that of depth `reach`."""

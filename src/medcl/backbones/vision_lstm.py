@@ -111,10 +111,8 @@ class VisionLSTMBlock(nn.Module):
         queries, keys = self.query_key(local).chunk(2, dim=2)
         values = self.value(values)
         given, kept = self.gates(torch.cat((queries, keys, values), dim=2)).transpose(1, 2).chunk(2, dim=1)
-        sequences = [self._heads(x) for x in (queries, keys, values)]
-        if self.backwards:
-            *sequences, given, kept = (x.flip(2) for x in (*sequences, given, kept))
-        read = matrix_lstm(*sequences, given, kept)
+        inputs = (*(self._heads(x) for x in (queries, keys, values)), given, kept)
+        read = matrix_lstm(*(x.flip(2) if self.backwards else x for x in inputs))
         if self.backwards:
             read = read.flip(2)
         read = read.transpose(1, 2).flatten(2)  # (N, T, inner)

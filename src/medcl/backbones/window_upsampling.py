@@ -38,6 +38,8 @@ class WindowUpsampling(nn.Module):
         self.project = conv(deep, shallow, 1, bias=False)
         self.query = conv(shallow, shallow, 1)
         self.key_value = conv(deep, 2 * shallow, 1)
+        # Scores of bounded size, as those of a transformer's normalised tokens: bf16 cannot tell large ones apart.
+        self.query_norm, self.key_norm = nn.LayerNorm(shallow), nn.LayerNorm(shallow)
         self.out = conv(shallow, shallow, 1)
         self.bias = nn.Parameter(0.02 * torch.randn(self.heads, math.prod(self.fine), math.prod(self.coarse)))
 
@@ -47,7 +49,9 @@ class WindowUpsampling(nn.Module):
         query = split_windows(pad_to(self.query(skip), self.fine), self.fine)
         key, value = split_windows(pad_to(self.key_value(deep), self.coarse), self.coarse).chunk(2, dim=-1)
         there = split_windows(pad_to(deep.new_ones((deep.shape[0], 1, *size)), self.coarse), self.coarse)
-        query, key, value = (self._heads(x) for x in (query, key, value))  # (windows, heads, places, channels)
+        query, key, value = (
+            self._heads(x) for x in (self.query_norm(query), self.key_norm(key), value)
+        )  # (windows, heads, places, channels)
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + self.bias
         scores = scores + (1 - there.reshape(-1, 1, 1, there.shape[1])) * _NEVER
         gathered = (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)

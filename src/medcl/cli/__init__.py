@@ -35,6 +35,8 @@ COMMANDS = {
     "evaluate": CommandEntry("medcl.cli.evaluate:evaluate", "Score predictions against labels and write a report."),
     "info": CommandEntry("medcl.cli.info:info", "Show what a model is, learned from and scored."),
     "export": CommandEntry("medcl.cli.export:export", "Write a model as ONNX and check that it agrees."),
+    "pretrain": CommandEntry("medcl.cli.pretrain:pretrain", "Train an encoder on images alone, without strokes."),
+    "backbones": CommandEntry("medcl.cli.backbones:backbones", "Show the networks, what each costs here, and advise."),
     "benchmark": CommandEntry("medcl.cli.benchmark:benchmark", "Compare methods on data sets, with statistics."),
     "demo": CommandEntry("medcl.cli.demo:demo", "Run the whole loop on made-up hearts, with a report."),
 }

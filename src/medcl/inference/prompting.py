@@ -195,10 +195,10 @@ def read_prompts(path: Path | str) -> Prompts:
 
     content = read_json(path)
     try:
-        known = {"points": Point, "boxes": Box}
-        if not isinstance(content, dict) or set(content) - set(known):
-            raise TypeError(f"keys {sorted(content)}")
-        return Prompts(**{key: tuple(known[key](**entry) for entry in entries) for key, entries in content.items()})
+        if not isinstance(content, dict) or set(content) - {"points", "boxes"}:
+            raise TypeError(f"keys {sorted(content)}" if isinstance(content, dict) else type(content).__name__)
+        points = tuple(Point(**entry) for entry in content.get("points", ()))
+        return Prompts(points=points, boxes=tuple(Box(**entry) for entry in content.get("boxes", ())))
     except TypeError as error:
         raise DataError(
             f'{path}: expected {{"points": [{{"of": CLASS, "at": [z, y, x]}}], "boxes": [{{"of": CLASS, "low": '

@@ -240,7 +240,8 @@ class _Run:
         task = Task(len(plan.classes), tuple(plan.groups.values()), plan.ndim)
         checkpoint = self.out / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
-        network = build_network(config, plan, weights=not state, tell=lambda line: _say(self.show, line))
+        told: list[str] = []  # said when there is a log to say it in
+        network = build_network(config, plan, weights=not state, tell=told.append)
         self.features = feature_cache(config, network, self.store.path.parent, str(hardware.precision))
         step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
         clock = Clock(config.train.budget, seconds)  # growing strokes takes its share of the budget
@@ -267,6 +268,7 @@ class _Run:
             self.show,
             *hardware.reasons,
             *notes,
+            *told,
             learnt,
             *absence_in_words(config.train.reach, config.train.enclosed, pictures=plan.size[0] == 1),
             *self.split.reasons,

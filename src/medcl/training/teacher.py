@@ -20,7 +20,7 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
         keep = averaging_decay(int(count), decay)
         moved = [(a, c) for a, c in zip(averaged, current, strict=True) if a.data_ptr() != c.data_ptr()]
         if moved:
-            torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), 1 - keep)
+            torch._foreach_lerp_([a for a, _ in moved], [c for _, c in moved], 1 - keep)
 
     model = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
     for own, source in zip(model.module.parameters(), network.parameters(), strict=True):

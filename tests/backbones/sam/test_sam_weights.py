@@ -383,6 +383,23 @@ def test_mobile_sam_folds_its_normalisation_and_sorts_its_rows(tmp_path: Path) -
         assert network(torch.randn(1, 1, 33, 64)).shape == (1, 3, 33, 64)
 
 
+def test_a_sam_of_ours_and_a_part_of_one(tmp_path: Path) -> None:
+    from medcl.backbones.weights import write_weights
+
+    original, _ = built(saved(tmp_path, random_state(tiny_shapes())), tune="full")
+    state = original.state_dict()
+    image = torch.randn(1, 1, 64, 40)
+    network, _ = built(write_weights(tmp_path / "weights.safetensors", state), tune="full")
+    with torch.no_grad():
+        assert torch.equal(network(image), original(image))
+    encoder = {n: v for n, v in state.items() if n.startswith("vision_encoder.")}
+    part = write_weights(tmp_path / "part.safetensors", encoder, covers=("vision_encoder.",))
+    network, said = built(part, tune="full", classes=5)
+    with torch.no_grad():
+        assert torch.equal(network.encode(image)[0], original.encode(image)[0])
+    assert any("start fresh: mask_decoder, prompt_encoder, stem" in line for line in said)
+
+
 # --- files that do not fit ---
 
 
@@ -422,11 +439,11 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    import transformers.utils
+    import transformers.utils.hub
 
     def fails(*_: Any, **__: Any) -> None:
         raise OSError("We couldn't connect to the hub")
 
-    monkeypatch.setattr(transformers.utils, "cached_file", fails)
+    monkeypatch.setattr(transformers.utils.hub, "cached_file", fails)
     with pytest.raises(ModelError, match=r"facebook/sam-vit-base: no such file or folder here.*download"):
         built(Path("facebook/sam-vit-base"))

@@ -25,7 +25,6 @@ class SamSettings(WithWeights):
     """
 
     has_branches: ClassVar[bool] = True
-    has_prompts: ClassVar[bool] = True
     dims: ClassVar[tuple[int, ...]] = (2,)
     learning_rate: ClassVar[float] = 1e-3  # peak where none is set: attention does not bear the U-Net's
 
@@ -106,4 +105,4 @@ class SamSettings(WithWeights):
         from medcl.backbones.sam.start import start_from
 
         assert self.weights is not None
-        return start_from(network, self.weights, self)
+        return start_from(network, self.weights, self, in_channels=in_channels, classes=classes)

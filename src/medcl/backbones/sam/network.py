@@ -254,4 +254,9 @@ def _encoder(settings: SamSettings) -> nn.Module:
         return TinyViT()
     from transformers.models.sam.modeling_sam import SamVisionEncoder
 
-    return SamVisionEncoder(vision_config(settings.size, settings.input_size))
+    library: Any = SamVisionEncoder(vision_config(settings.size, settings.input_size))
+    # The parts alone: a model of the library warns about itself when a tracer looks at its attributes.
+    plain: Any = nn.Module()
+    plain.config, plain.pos_embed = library.config, library.pos_embed
+    plain.patch_embed, plain.layers, plain.neck = library.patch_embed, library.layers, library.neck
+    return plain

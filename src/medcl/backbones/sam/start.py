@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from medcl.backbones.sam.layouts import layout_of, plain_names
 from medcl.backbones.sam.sizes import size_of_width
-from medcl.backbones.weights import Differences, load_exactly, read_weights
+from medcl.backbones.weights import Differences, read_weights, transfer
 from medcl.errors import ModelError
 
 if TYPE_CHECKING:
@@ -23,18 +23,19 @@ _FRESH = re.compile(r"(\.lora_|\.mlp\.adapter\.|^stem\.)")
 """What no published file of SAM itself holds."""
 
 
-def start_from(network: nn.Module, weights: Path, settings: SamSettings) -> list[str]:
+def start_from(
+    network: nn.Module, weights: Path, settings: SamSettings, *, in_channels: int, classes: int
+) -> list[str]:
     """Load weights of any known layout into a network; see `SamSettings.load`."""
     source = _fetched(weights)
-    tensors = read_weights(source).tensors
+    given = read_weights(source)
+    tensors = given.tensors
     layout = layout_of(tensors, source)
-    if layout == "medcl":
-        load_exactly(network, tensors, source)
-        return [f"weights: {source}, a SAM of medcl, {len(tensors)} tensors"]
+    if layout == "medcl" or given.covers is not None:  # a model of ours, or what `medcl pretrain` wrote
+        return transfer(network, given, in_channels=in_channels, classes=classes)
     plain = plain_names(tensors, layout)
     _check_size(plain, layout, settings, source)
     own = network.state_dict()
-    classes = own["mask_decoder.mask_tokens.weight"].shape[0]
     words = _resize_positions(plain, own, settings.input_size)
     _spread_single_mask(plain, classes)
     ready, missing, used = {}, [], set()
@@ -72,7 +73,7 @@ def _fetched(weights: Path) -> Path:
     """Return the file or folder, or what a hub id such as facebook/sam-vit-base names."""
     if weights.exists() or not _HUB.match(weights.as_posix()):
         return weights  # reading says what is wrong with it
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
         found = cached_file(weights.as_posix(), "model.safetensors")

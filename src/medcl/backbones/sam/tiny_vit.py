@@ -108,6 +108,8 @@ class _Mlp(nn.Module):
 class _Attention(nn.Module):
     """Attention within a window, with a learned bias for each distance along y and x."""
 
+    pairs: Tensor
+
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads

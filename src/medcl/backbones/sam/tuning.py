@@ -145,7 +145,7 @@ def add_lora(part: nn.Module, rank: int, alpha: float) -> None:
 
     for module in list(part.modules()):
         if isinstance(getattr(module, "qkv", None), nn.Linear):
-            module.qkv = SplitQkv(module.qkv)  # type: ignore[arg-type, assignment]
+            module.qkv = SplitQkv(module.qkv)  # type: ignore[arg-type]
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=r".*\.(q|v|q_proj|v_proj)")  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's advice about saving, which goes another way here
@@ -165,11 +165,11 @@ def merge_lora(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, LoraLayer):
-                child.merge()  # type: ignore[operator]
+                child.merge()
                 setattr(module, name, child.get_base_layer())
     for module in list(network.modules()):
         if isinstance(getattr(module, "qkv", None), SplitQkv):
-            module.qkv = module.qkv.fused()  # type: ignore[operator, union-attr, assignment]
+            module.qkv = module.qkv.fused()  # type: ignore[operator, union-attr]
     return network
 
 
