@@ -38,7 +38,7 @@ class Btcv(Importer):
             "Learn2Reg AbdomenCTCT (the same 13 organs in this order) and public converters (values, RawData folders)",
             "Beckschen/TransUNet, lists/lists_Synapse (18 training and 12 test volumes)",
         ),
-        unverified="The page on Synapse needs an account: its terms, and the numbers of the unlabelled volumes (61-80), "
+        unverified="The page on Synapse needs an account: its terms and the numbers of the unlabelled volumes (61-80) "
         "are from common knowledge.",
     )
 
