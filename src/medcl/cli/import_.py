@@ -88,6 +88,7 @@ def _list(only: str | None) -> None:
             ("licence", facts.licence),
             ("from", facts.where),
             ("looks for", facts.layout),
+            *((("not verified", facts.unverified),) if facts.unverified else ()),
             *((f"--set {option}", text) for option, text in options_of(importer).items()),
         ):
             typer.echo(f"  {title}: {text}")
