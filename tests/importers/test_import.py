@@ -75,6 +75,7 @@ def test_strokes_of_acdc_may_lie_elsewhere_and_be_named_by_moment(tmp_path: Path
     out = tmp_path / "out"
     import_dataset("acdc-scribbles", tmp_path / "tree", out, allow_partial=True, scribbles=tmp_path / "strokes")
     dataset = medcl.Dataset.open(out)
+    assert dataset.content["import"]["options"] == {"hold_out": 0}  # no path of the user's
     for case in dataset.cases("Tr"):
         wanted = tree.cases[case.id].scribble
         assert wanted is not None

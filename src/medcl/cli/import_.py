@@ -35,7 +35,7 @@ def import_(
     from rich.console import Console
     from rich.progress import Progress
 
-    from medcl.errors import SettingsError
+    from medcl.errors import DataError, SettingsError
     from medcl.importers.run import ImportFindingsError, import_dataset
     from medcl.settings import set_by_path
 
@@ -59,9 +59,7 @@ def import_(
             bar.stop()
             for finding in refused.findings:
                 typer.echo(f"- {finding}", err=True)
-            raise SettingsError(
-                f"{source}: {len(refused.findings)} findings, see above; nothing was written."
-            ) from None
+            raise DataError(f"{source}: {len(refused.findings)} findings, see above; nothing was written.") from None
     _tell(result)
 
 
@@ -90,6 +88,7 @@ def _list(only: str | None) -> None:
             ("licence", facts.licence),
             ("from", facts.where),
             ("looks for", facts.layout),
+            *((("not verified", facts.unverified),) if facts.unverified else ()),
             *((f"--set {option}", text) for option, text in options_of(importer).items()),
         ):
             typer.echo(f"  {title}: {text}")

@@ -38,7 +38,7 @@ class Btcv(Importer):
             "Learn2Reg AbdomenCTCT (the same 13 organs in this order) and public converters (values, RawData folders)",
             "Beckschen/TransUNet, lists/lists_Synapse (18 training and 12 test volumes)",
         ),
-        unverified="The page on Synapse needs an account: its terms, and the numbers of the unlabelled volumes (61-80), "
+        unverified="The page on Synapse needs an account: its terms and the numbers of the unlabelled volumes (61-80) "
         "are from common knowledge.",
     )
 
@@ -52,7 +52,7 @@ class Btcv(Importer):
         """Return the organs; veins, glands and oesophagus are background in the subset of eight, as everywhere."""
         classes = ORGANS if self.organs == 13 else EIGHT
         values = {n: name if name in classes else "background" for n, name in enumerate(("background", *ORGANS))}
-        groups = {"kidneys": ("right kidney", "left kidney"), "organs": classes}
+        groups: dict[str, tuple[str, ...]] = {"kidneys": ("right kidney", "left kidney"), "organs": classes}
         if self.organs == 13:
             groups["adrenal glands"] = ("right adrenal gland", "left adrenal gland")
             groups["vessels"] = ("aorta", "inferior vena cava", "portal and splenic veins")

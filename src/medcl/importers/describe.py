@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from medcl import __version__
@@ -16,6 +17,11 @@ def describe(name: str, importer: Importer, content: Content, training: int, end
     `ignore` is named even where the source has no strokes, so that `medcl scribble` can draw into the folder.
     """
     facts = importer.facts
+    options = {  # where a user's files lay says something of the user, not of the data
+        key: value
+        for key, value in importer.model_dump(mode="json").items()
+        if not isinstance(getattr(importer, key), Path)
+    }
     values = {BACKGROUND: 0, **{structure: value for value, structure in enumerate(content.classes, 1)}}
     return {
         "name": name,
@@ -28,7 +34,7 @@ def describe(name: str, importer: Importer, content: Content, training: int, end
         "licence": facts.licence,
         "citation": facts.citation,
         "source": facts.where,
-        "import": {"importer": name, "medcl": __version__, "options": importer.model_dump(mode="json")},
+        "import": {"importer": name, "medcl": __version__, "options": options},
     }
 
 
