@@ -49,7 +49,6 @@ class Branching(Protocol):
 backbones: Registry[type[Settings]] = Registry(
     "backbone",
     {
-        "sam": "medcl.backbones.sam",
         "unet": "medcl.backbones.unet",
         "res-unet": "medcl.backbones.res_unet",
         "unet++": "medcl.backbones.unetpp",
