@@ -181,6 +181,7 @@ def predict_files(
         "overlap": overlap,
         "batch_size": batch_size,
         "series": series,
+        "prompts": None if prompts is None else {"points": len(prompts.points), "boxes": len(prompts.boxes)},
     }
     try:
         for number, case in enumerate(cases):
@@ -212,7 +213,8 @@ def predict_files(
         if progress is not None:
             progress(len(cases), len(cases), "")
     finally:
-        report.engine = model.engine_reason
+        device = model.engine.device.type
+        report.engine = model.engine_reason if prompts is None else f"torch fp32 on {device} (it reads the prompts)"
         _write_report(report, model, options, out)
     return report
 
