@@ -75,6 +75,9 @@ def test_prompts_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 0, done.stderr
     assert read_map(tmp_path / "masks" / "case.nii.gz")[0].shape == (3, 30, 44)
+    report = json.loads((tmp_path / "masks" / "prediction.json").read_text())
+    assert report["engine"] == "torch fp32 on cpu (it reads the prompts)"
+    assert report["options"]["prompts"] == {"points": 1, "boxes": 0}
     prompts.write_text('{"points": [{"of": "liver", "at": [1, 5, 5]}]}')
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 1

@@ -190,6 +190,7 @@ def predict_files(
         "batch_size": batch_size,
         "series": series,
         "averaged_with": [str(other.folder) for other in companions],
+        "prompts": None if prompts is None else {"points": len(prompts.points), "boxes": len(prompts.boxes)},
     }
     try:
         for number, case in enumerate(cases):
@@ -225,7 +226,8 @@ def predict_files(
         if progress is not None:
             progress(len(cases), len(cases), "")
     finally:
-        report.engine = model.engine_reason
+        device = model.engine.device.type
+        report.engine = model.engine_reason if prompts is None else f"torch fp32 on {device} (it reads the prompts)"
         _write_report(report, model, options, out)
     return report
 
