@@ -13,6 +13,11 @@ from medcl.backbones import backbones
 from medcl.backbones.layers import CONV, check_strides, pad_to
 from medcl.backbones.res_unet import ResUNet, ResUNetSettings
 
+GATE_CAP = 10.0
+"""Gates are bent into this range by a tanh before they become exponents: they sum over hundreds of numbers, and a few
+steps of a fast optimiser move them far. Source: soft-capped gates of xLSTM 7B (Beck et al., 2025), there at 15; 10 is
+derived."""
+
 
 @backbones.register("vision-lstm")
 class VisionLSTMSettings(ResUNetSettings):
@@ -110,7 +115,8 @@ class VisionLSTMBlock(nn.Module):
         local = functional.silu(self.local(grid)).flatten(2).transpose(1, 2)
         queries, keys = self.query_key(local).chunk(2, dim=2)
         values = self.value(values)
-        given, kept = self.gates(torch.cat((queries, keys, values), dim=2)).transpose(1, 2).chunk(2, dim=1)
+        gates = self.gates(torch.cat((queries, keys, values), dim=2)).float()
+        given, kept = (GATE_CAP * torch.tanh(gates / GATE_CAP)).transpose(1, 2).chunk(2, dim=1)
         inputs = (*(self._heads(x) for x in (queries, keys, values)), given, kept)
         read = matrix_lstm(*(x.flip(2) if self.backwards else x for x in inputs))
         if self.backwards:
@@ -150,7 +156,8 @@ def matrix_lstm(queries: Tensor, keys: Tensor, values: Tensor, given: Tensor, ke
         past = steps[:, None] >= steps[None, :]
         exponents = remembered[..., :, None] - remembered[..., None, :] + given[..., None, :]
         exponents = exponents.masked_fill(~past, -math.inf)
-        largest = exponents.amax(dim=3, keepdim=True)
+        # The scale cancels out of the result, so no gradient needs to pass through it.
+        largest = exponents.amax(dim=3, keepdim=True).detach()
         scores = (q @ k.transpose(2, 3)) / math.sqrt(q.shape[3]) * (exponents - largest).exp()
         weight = torch.maximum(scores.sum(dim=3, keepdim=True).abs(), (-largest).exp())
         return ((scores / weight) @ v).to(values.dtype)
