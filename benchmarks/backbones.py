@@ -1,6 +1,6 @@
 """Every backbone trains MedCL on made-up hearts for a few minutes: shows that it learns, and what it costs.
 
-    python benchmarks/backbones.py --out RUNS/backbones [--budget 2m] [--only swin unet] [--jobs 1]
+    python benchmarks/backbones.py --out RUNS/backbones [--budget 5m] [--only swin unet] [--jobs 1]
 
 Writes a benchmark's folder, so that `medcl backbones --bench RUNS/backbones` reads the Dice. Prints rows of a table.
 """
@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Name -> backbone and settings; narrow ones, as a made-up heart of 64 pixels asks for no more."""
 
 
-def recipe(out: Path, *, budget: str = "2m", only: Sequence[str] = ()) -> Recipe:
+def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe:
     """Return the recipe, and write its data set below `out` where it is missing."""
     folder = out / "phantom" / "heart"
     if not (folder / "dataset.json").exists():
@@ -77,7 +77,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--budget", default="2m")
+    parser.add_argument("--budget", default="5m")
     parser.add_argument("--only", nargs="*", default=[], choices=list(VARIANTS))
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()

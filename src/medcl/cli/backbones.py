@@ -162,7 +162,7 @@ def _print(costs: Sequence[Cost], dice: Mapping[str, float], scores: Mapping[str
     table = Table(title=Text(f"{title}; {made}"), title_justify="left")
     heads = ("backbone", "parameters M", "GMACs", "training images/s", "prediction ms", "memory MB", "Dice", "U-Score")
     for head in heads:
-        table.add_column(head, justify="left" if head == "backbone" else "right")
+        table.add_column(head, justify="left" if head == "backbone" else "right", no_wrap=head == "backbone")
     for cost in costs:
         if cost.problem:
             table.add_row(cost.name, Text("-"))
