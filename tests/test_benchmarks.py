@@ -61,5 +61,6 @@ def test_every_backbone_that_needs_no_large_library_has_a_job_on_made_up_hearts(
     from medcl.backbones import backbones
     from medcl.benchmark import plan_benchmark
 
+    own = {name for name in backbones if backbones.get(name).__module__.startswith("medcl.")}  # other tests add some
     jobs = plan_benchmark(script("backbones").recipe(tmp_path, budget="1m"), tmp_path)
-    assert {job.settings["backbone"]["name"] for job in jobs} == set(backbones) - {"smp", "sam"}
+    assert {job.settings["backbone"]["name"] for job in jobs} == own - {"smp", "sam"}

@@ -171,7 +171,7 @@ def predict_files(
     if not isinstance(model, Model):
         model = Model.load(model)
     companions = [other if isinstance(other, Model) else Model.load(other) for other in others]
-    members = model.members(companions, flips, prompts)
+    members = model.members(companions, flips, prompts) if companions else []
     cases = collect_cases([inputs] if isinstance(inputs, str | Path) else inputs)
     out = Path(out)
     check_output(cases, out, ending)
