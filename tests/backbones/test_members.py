@@ -247,5 +247,5 @@ def test_smp_by_name(smp: dict[str, Any]) -> None:
 def test_smp_refuses_unknown_encoders_and_volumes(smp: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"backbone 'smp': unknown encoder 'resnet19'; did you mean 'resnet18'\?"):
         build("smp", encoder="resnet19")
-    with pytest.raises(SettingsError, match="backbone 'smp': expected 2D images, got 3D; choose one of .*res-unet"):
+    with pytest.raises(SettingsError, match=r"backbone 'smp': expected 2D images, got 3D; choose one of .*res-unet"):
         build("smp", ndim=3)
