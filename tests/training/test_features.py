@@ -88,9 +88,13 @@ def test_an_encoder_that_is_trained_is_refused() -> None:
         check_cached(configure({"cached_batches": 3}))
 
 
-def test_frozen_parts_without_weights_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"backbone 'sam': expected weights.*--weights.*tune=full"):
-        configure({"backbone": {"name": "sam", "tune": "decoder"}})
+@pytest.mark.parametrize(
+    ("options", "instead"), [({"size": "tiny", "tune": "decoder"}, "tune=full"), ({"size": "vit_b"}, "size=tiny")]
+)
+def test_frozen_parts_and_large_encoders_want_weights(options: dict[str, str], instead: str) -> None:
+    with pytest.raises(SettingsError, match=rf"'sam': expected a file of weights, got none.*--weights.*{instead}"):
+        configure({"backbone": {"name": "sam", **options}})
+    configure({"backbone": {"name": "sam", "size": "tiny"}})
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ class BackboneSettings(Protocol):
 
     Optional: `has_branches = True` (a ClassVar) says that the networks of the family are `Branching`; `dims` (another)
     says which of 2 and 3 dimensions it can do, default both; `weights` and `load` start it from a file, see
-    `medcl.backbones.weights.WithWeights`; `needs_weights` says that it must; `frozen_encoder` that the features of a
-    `Branching` never change; `learning_rate` the peak rate where none is set.
+    `medcl.backbones.weights.WithWeights`; `needs_weights` says why it must, or None; `frozen_encoder` that the features
+    of a `Branching` never change; `learning_rate` the peak rate where none is set.
     """
 
     def build(self, *, in_channels: int, classes: int, ndim: int) -> nn.Module:

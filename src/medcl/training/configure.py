@@ -88,10 +88,11 @@ def _check_needs(config: RunConfig) -> None:
             f"method '{name}': expected a backbone that can have a second decoder ({', '.join(able)}), "
             f"got '{config.backbone_name}'; choose one of those."
         )
-    if getattr(config.backbone, "needs_weights", False) and not getattr(config.backbone, "weights", None):
+    reason = getattr(config.backbone, "needs_weights", None)
+    if reason and not getattr(config.backbone, "weights", None):
         raise SettingsError(
-            f"backbone '{config.backbone_name}': expected weights, as parts of it are not trained; name a file with "
-            "backbone.weights (--weights), or set backbone.tune=full."
+            f"backbone '{config.backbone_name}': expected a file of weights, got none; name one with --weights "
+            f"(backbone.weights), as {reason}."
         )
 
 

@@ -68,9 +68,11 @@ class SamSettings(WithWeights):
         return self
 
     @property
-    def needs_weights(self) -> bool:
-        """Whether training keeps parts as they are, which only makes sense where they were trained before."""
-        return self.tune != "full"
+    def needs_weights(self) -> str | None:
+        """Why training must start from a file of weights, and what to do without one; None where it need not."""
+        if self.size != "tiny":
+            return f"a {self.size} learns too little from a few images; or set backbone.size=tiny backbone.tune=full"
+        return None if self.tune == "full" else "parts of it are not trained; or set backbone.tune=full"
 
     @property
     def frozen_encoder(self) -> bool:
