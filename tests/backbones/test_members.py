@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medcl.backbones import build_backbone
 from medcl.backbones.attention import DualAttention
+from medcl.backbones.layers import without_pointwise_strides
 from medcl.backbones.optional import need
 from medcl.backbones.vision_lstm import VisionLSTMBlock, matrix_lstm
 from medcl.backbones.window_upsampling import WindowUpsampling, join_windows, split_windows
@@ -25,6 +26,19 @@ def build(name: str, *, in_channels: int = 1, classes: int = 3, ndim: int = 2, *
 
 def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+# --- layers ---
+
+
+@pytest.mark.parametrize("step", [(2, 2), (1, 2), (2, 3, 1)])
+def test_every_step_th_voxel_is_the_stride_of_a_pointwise_convolution(step: tuple[int, ...]) -> None:
+    conv = (nn.Conv2d if len(step) == 2 else nn.Conv3d)(3, 4, 1, stride=step)
+    image = torch.randn(2, 3, *(7, 8, 9)[: len(step)])
+    expected = conv(image)
+    network = without_pointwise_strides(nn.Sequential(conv))
+    assert set(conv.stride) == {1}
+    torch.testing.assert_close(network(image), expected)
 
 
 # --- res-unet ---

@@ -63,6 +63,11 @@ def test_same_seed_same_weights_other_seed_other_weights(hearts: Path, tiny: dic
     assert not torch.equal(runs["a"], runs["c"])
 
 
+def test_a_run_may_keep_the_plain_layout(hearts: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    result = train(hearts, tmp_path / "run", budget="2steps", settings={**tiny, "channels_last": False})
+    assert (result.folder / "model" / "weights.safetensors").is_file()
+
+
 def test_loading_processes_change_nothing(hearts: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,31 @@ def whole_step(strides: Sequence[Sequence[int]], ndim: int) -> tuple[int, ...]:
     for stride in strides:
         whole = [w * s for w, s in zip(whole, stride, strict=True)]
     return tuple(whole)
+
+
+def every(values: Tensor, step: Sequence[int]) -> Tensor:
+    """Keep every step-th voxel of (N, C, *S) along each spatial axis.
+
+    Before a convolution with a kernel of 1 this is its stride. The stride itself is no option on CPUs: the gradient of
+    torch 2.13 for it in channels-last writes past its memory and ends the process.
+    """
+    for axis, s in enumerate(step, start=2):
+        if s > 1:
+            values = values[(slice(None),) * axis + (slice(None, None, s),)]
+    return values
+
+
+def without_pointwise_strides(network: nn.Module) -> nn.Module:
+    """Give the strided convolutions with a kernel of 1 of a foreign network the same effect by `every`, in place."""
+
+    def first(step: tuple[int, ...]) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
+        return lambda module, given: (every(given[0], step),)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and max(module.kernel_size) == 1 < max(module.stride):
+            module.register_forward_pre_hook(first(tuple(module.stride)))
+            module.stride = (1,) * len(module.stride)
+    return network
 
 
 def pad_to(image: Tensor, multiple: Sequence[int]) -> Tensor:

@@ -105,7 +105,7 @@ def measure_here(request: CostRequest) -> Cost:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network.eval()(image[:1])
-    layout = torch.preserve_format
+    layout = torch.contiguous_format
     if hardware.channels_last:
         layout = torch.channels_last if ndim == 2 else torch.channels_last_3d
     network.to(memory_format=layout)  # type: ignore[call-overload]

@@ -55,7 +55,7 @@ class TrainingModule(lightning.LightningModule):
         self.patch, self.clock, self.features = patch, clock, features
         self.done_steps = 0
         self.memory_format = (
-            torch.preserve_format
+            torch.contiguous_format
             if not channels_last
             else torch.channels_last
             if task.ndim == 2

@@ -141,7 +141,7 @@ def pretrain(
         show(Progress(0, 0.0, None, message=reason))
     images = _Images(prepared, plan, config)
     layout = torch.channels_last if plan.ndim == 2 else torch.channels_last_3d
-    network.to(hardware.device, memory_format=layout if hardware.channels_last else torch.preserve_format)  # type: ignore[call-overload]
+    network.to(hardware.device, memory_format=layout if hardware.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
     trainer = _Pretraining(network.train(), plan, config, hardware.device, hardware.precision)
     return trainer.run(images, out, show)
 

@@ -354,7 +354,7 @@ class _Run:
             trainer.fit(module, loader)
 
     def _forward(self, network: nn.Module, device: torch.device) -> Any:
-        layout = torch.preserve_format
+        layout = torch.contiguous_format
         if self.hardware.channels_last:
             layout = torch.channels_last if self.plan.ndim == 2 else torch.channels_last_3d
         cached = network if self.features is None else self.features.through(network)
