@@ -1,0 +1,1 @@
+"""The annotation page: draw, train, correct, and where to draw next."""

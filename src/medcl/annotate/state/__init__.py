@@ -1,0 +1,1 @@
+"""What the server remembers: SQL through SQLAlchemy, SQLite by default."""
