@@ -1,9 +1,9 @@
 """What the server and its callers say to each other: one typed definition for server, page, client and OpenAPI.
 
-Places are voxels of the *view grid*: the grid of the image with its axes flipped and swapped, never resampled, so that
-the first axis `i` runs to the patient's right (R+), `j` to the front (A+) and `k` to the head (S+), as nearly as the
-scan's own axes allow. The voxel (i, j, k) has the number `i + ni * (j + nj * k)`: the order in which a NIfTI file and NiiVue's drawing keep
-voxels. The server alone knows how that grid lies in the file.
+Places are voxels of the *view grid*: the grid of the image with its axes flipped and swapped, never resampled, so
+that the first axis `i` runs to the patient's right (R+), `j` to the front (A+) and `k` to the head (S+), as nearly as
+the scan's own axes allow. The voxel (i, j, k) has the number `i + ni * (j + nj * k)`: the order in which a NIfTI file
+and NiiVue's drawing keep voxels. The server alone knows how that grid lies in the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ClassInfo(BaseModel):
     index: int = Field(ge=0, description="0 is background.")
     name: str
     color: str = Field(
-        pattern="^#[0-9a-f]{6}$", description="Of the Okabe-Ito palette, then of colour-blind safe hues."
+        pattern="^#[0-9a-f]{6}$", description="Safe for colour-blind eyes."
     )
 
 
