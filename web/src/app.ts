@@ -21,7 +21,6 @@ export class App extends Emitter<Topic> {
   /** Says something to the user, aloud too. */
   say: (message: string) => void = () => undefined
   ask: (entry: Entry, conflict: Conflict) => Promise<Decision> = async () => "mine"
-  private suggestions: Suggestion[] = []
   private skipped = 0
   private dirty = new Set<string>()
   private timer = 0
@@ -206,18 +205,22 @@ export class App extends Emitter<Topic> {
     this.emit("statistics")
   }
 
-  async next(strategy: string | null, fresh: boolean): Promise<void> {
-    if (fresh) {
-      this.skipped = 0
-      this.suggestions = []
-    } else if (this.suggestions.length > 0) this.skipped++
-    const asked = await this.attempt(api.next(strategy, 1, this.skipped))
+  /** Go where a stroke is expected to help most; `skip` passes over what was suggested last. */
+  async next(strategy: string | null, skip: boolean): Promise<void> {
+    const last = this.suggestion
+    if (skip && last) this.skipped++
+    else this.skipped = 0
+    let asked = await this.attempt(api.next(strategy, 1, this.skipped))
+    if (asked?.[0] && isSame(asked[0], last)) {
+      this.skipped++ // nothing has been learned since: the same place would come for ever
+      asked = await this.attempt(api.next(strategy, 1, this.skipped))
+    }
     if (!asked) return
-    this.suggestions = asked
     this.suggestion = asked[0] ?? null
     this.emit("suggestion")
     if (!this.suggestion) {
-      this.say(this.skipped > 0 ? "No further suggestions; N starts again with the first." : "No suggestion yet: draw a few strokes and train, then ask again.")
+      this.say(this.skipped > 0 ? "No further suggestions; Next begins again with the first." : "No suggestion yet: draw a few strokes and train, then ask again.")
+      this.skipped = 0
       return
     }
     const { case: id, class_index: value, reason } = this.suggestion
@@ -228,7 +231,10 @@ export class App extends Emitter<Topic> {
 }
 
 function send(entry: Entry, base: number): Promise<StrokeSaved> {
-  setAuthor(entry.author)
-  if (entry.kind === "draw") return api.draw(entry.case, { ...entry.stroke, base_version: base })
-  return entry.kind === "undo" ? api.undo(entry.case, entry.stroke.id, { base_version: base }) : api.redo(entry.case, entry.stroke.id, { base_version: base })
+  if (entry.kind === "draw") return api.draw(entry.case, { ...entry.stroke, base_version: base }, entry.author)
+  return api.turn(entry.case, entry.stroke.id, entry.kind, { base_version: base }, entry.author)
+}
+
+function isSame(one: Suggestion | null, other: Suggestion | null): boolean {
+  return one?.case === other?.case && one?.plane === other?.plane && one?.slice === other?.slice && one?.class_index === other?.class_index
 }

@@ -14,6 +14,7 @@ export class Overlay {
   private knownMask: Uint8Array | null = null
   /** Where the next stroke is asked for. */
   target: Triple | null = null
+  targetCase = ""
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -42,7 +43,7 @@ export class Overlay {
       context.rect(...tile.box)
       context.clip()
       if (desk.preferences.maskShown && desk.preferences.outline && desk.mask) this.drawOutline(tile, desk.mask)
-      if (this.target) this.drawTarget(tile, this.target)
+      if (this.target && this.targetCase === desk.summary?.id) this.drawTarget(tile, this.target)
       context.restore()
     }
     if (this.tip) this.drawTip(this.tip)

@@ -27,9 +27,9 @@ export function setAuthor(name: string): void {
   author = name
 }
 
-async function call(path: string, body?: unknown, options: RequestInit = {}): Promise<Response> {
+async function call(path: string, body?: unknown, options: RequestInit = {}, as = author): Promise<Response> {
   const headers: Record<string, string> = { "X-Medcl": "1" }
-  if (author) headers["X-Medcl-Author"] = encodeURIComponent(author)
+  if (as) headers["X-Medcl-Author"] = encodeURIComponent(as)
   const request: RequestInit = { credentials: "same-origin", headers, ...options }
   if (body !== undefined) {
     headers["Content-Type"] = "application/json"
@@ -53,8 +53,8 @@ async function call(path: string, body?: unknown, options: RequestInit = {}): Pr
   throw new Refused(answer.status, message, said)
 }
 
-async function json<A>(path: string, body?: unknown): Promise<A> {
-  return (await (await call(path, body)).json()) as A
+async function json<A>(path: string, body?: unknown, as = author): Promise<A> {
+  return (await (await call(path, body, {}, as)).json()) as A
 }
 
 function of(id: string): string {
@@ -70,11 +70,10 @@ export const api = {
   volume: async (id: string, name: string, signal?: AbortSignal): Promise<ArrayBuffer> =>
     (await call(`${of(id)}/${name}`, undefined, { cache: "no-cache", ...(signal ? { signal } : {}) })).arrayBuffer(),
   strokes: (id: string) => json<T.StrokeList>(`${of(id)}/strokes`),
-  draw: (id: string, stroke: T.NewStroke) => json<T.StrokeSaved>(`${of(id)}/strokes`, stroke),
-  undo: (id: string, stroke: string, base: T.BaseVersion) =>
-    json<T.StrokeSaved>(`${of(id)}/strokes/${encodeURIComponent(stroke)}/undo`, base),
-  redo: (id: string, stroke: string, base: T.BaseVersion) =>
-    json<T.StrokeSaved>(`${of(id)}/strokes/${encodeURIComponent(stroke)}/redo`, base),
+  /** `as`: who drew it; it may wait long enough for somebody else to sit here. */
+  draw: (id: string, stroke: T.NewStroke, as: string) => json<T.StrokeSaved>(`${of(id)}/strokes`, stroke, as),
+  turn: (id: string, stroke: string, kind: "undo" | "redo", base: T.BaseVersion, as: string) =>
+    json<T.StrokeSaved>(`${of(id)}/strokes/${encodeURIComponent(stroke)}/${kind}`, base, as),
   review: (id: string, review: T.Review) => json<T.CaseSummary>(`${of(id)}/review`, review),
   jobs: () => json<T.Job[]>("api/jobs"),
   job: (id: number) => json<T.Job>(`api/jobs/${id}`),
@@ -86,6 +85,12 @@ export const api = {
     ),
   strategies: () => json<T.Strategy[]>("api/strategies"),
   statistics: () => json<T.Statistics>("api/statistics"),
+  /** A file and its name. */
+  file: async (address: string): Promise<{ name: string; content: Blob }> => {
+    const answer = await call(address)
+    const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "")
+    return { name: named?.[1] ?? "export", content: await answer.blob() }
+  },
   exportAddress: (id: string, what: string, format: string) => `${of(id)}/export?what=${what}&format=${format}`,
   zipAddress: (what: string, format: string) => `api/export.zip?what=${what}&format=${format}`,
   reportAddress: () => "api/report.html",
