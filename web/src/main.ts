@@ -42,6 +42,7 @@ async function start(): Promise<void> {
   const overlay = new Overlay(byId<HTMLCanvasElement>("lines"), desk)
   const app = new App(desk, preferences)
   app.say = desk.say = say
+  Object.assign(window, { medcl: app }) // a handle for the console, and for tests that ask what the page knows
   app.ask = askConflict
   viewer.onDrawn = () => overlay.draw()
 

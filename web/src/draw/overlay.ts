@@ -9,7 +9,7 @@ import type { Tile } from "./viewer"
 
 export class Overlay {
   private readonly context: CanvasRenderingContext2D
-  private tip: { tile: Tile; x: number; y: number } | null = null
+  private tip: readonly [x: number, y: number] | null = null
   private known = new Map<string, Map<number, number[]>>()
   private knownMask: Uint8Array | null = null
   /** Where the next stroke is asked for. */
@@ -23,9 +23,12 @@ export class Overlay {
     this.context = canvas.getContext("2d")!
   }
 
-  setTip(tile: Tile | null, x: number, y: number): void {
-    if (!tile && !this.tip) return
-    this.tip = tile ? { tile, x, y } : null
+  /** Whether keys move the pen: then its tip is shown at the cursor. */
+  byKeys = false
+
+  setTip(point: readonly [x: number, y: number] | null): void {
+    if (!point && !this.tip) return
+    this.tip = point
     this.draw()
   }
 
@@ -42,11 +45,37 @@ export class Overlay {
       context.beginPath()
       context.rect(...tile.box)
       context.clip()
+      this.drawCursor(tile)
       if (desk.preferences.maskShown && desk.preferences.outline && desk.mask) this.drawOutline(tile, desk.mask)
       if (this.target && this.targetCase === desk.summary?.id) this.drawTarget(tile, this.target)
       context.restore()
     }
-    if (this.tip) this.drawTip(this.tip)
+    if (this.tip) {
+      const tile = desk.viewer.tileAt(...this.tip)
+      if (tile) this.drawTip(tile, desk.viewer.voxelAt(tile, ...this.tip))
+    } else if (this.byKeys) {
+      const tile = desk.viewer.tiles().find((one) => one.plane === desk.viewer.plane)
+      if (tile) this.drawTip(tile, desk.viewer.place)
+    }
+  }
+
+  /** Lines through the cursor that leave the place itself free. */
+  private drawCursor(tile: Tile): void {
+    const { context, desk } = this
+    if (desk.isFlat && !this.byKeys) return
+    const [a, b] = WITHIN[tile.plane]
+    const { place } = desk.viewer
+    const [x, y] = desk.viewer.screenAt(tile, place[a] + 0.5, place[b] + 0.5)
+    const [left, top, width, height] = tile.box
+    const gap = 18
+    context.beginPath()
+    for (const [x0, y0, x1, y1] of [[left, y, x - gap, y], [x + gap, y, left + width, y], [x, top, x, y - gap], [x, y + gap, x, top + height]] as const) {
+      context.moveTo(x0, y0)
+      context.lineTo(x1, y1)
+    }
+    context.lineWidth = 1
+    context.strokeStyle = "rgba(120,190,255,0.6)"
+    context.stroke()
   }
 
   private pieces(tile: Tile, mask: Uint8Array): Map<number, number[]> {
@@ -102,12 +131,11 @@ export class Overlay {
     context.setLineDash([])
   }
 
-  private drawTip({ tile, x, y }: { tile: Tile; x: number; y: number }): void {
+  private drawTip(tile: Tile, place: Triple): void {
     const { context, desk } = this
     const { viewer, hand, preferences, classes, value } = desk
     if (hand === "look" || !viewer.grid) return
     const [a, b] = WITHIN[tile.plane]
-    const place = viewer.voxelAt(tile, x, y)
     const offsets = hand === "flood" ? [[0, 0] as const] : tip(viewer.grid, tile.plane, preferences.width)
     const mask = new Set(offsets.map(([u, v]) => `${u},${v}`))
     context.beginPath()

@@ -38,7 +38,7 @@ export class Pad {
     element.addEventListener("pointermove", (event) => this.move(event))
     element.addEventListener("pointerup", (event) => this.up(event, true))
     element.addEventListener("pointercancel", (event) => this.up(event, false))
-    element.addEventListener("pointerleave", () => this.overlay.setTip(null, 0, 0))
+    element.addEventListener("pointerleave", () => this.overlay.setTip(null))
     element.addEventListener("contextmenu", (event) => event.preventDefault())
     element.addEventListener("wheel", (event) => this.roll(event), { passive: false })
     element.addEventListener("keydown", (event) => this.key(event))
@@ -55,6 +55,7 @@ export class Pad {
     if (!viewer.grid) return
     this.element.focus({ preventScroll: true })
     this.liftPen()
+    this.overlay.byKeys = false
     const point = this.at(event)
     this.pointers.set(event.pointerId, point)
     this.element.setPointerCapture(event.pointerId)
@@ -145,9 +146,8 @@ export class Pad {
   }
 
   private hover(point: [number, number], pointerType: string): void {
-    const { viewer, hand } = this.desk
-    const tile = pointerType === "touch" || hand === "look" ? null : viewer.tileAt(...point)
-    this.overlay.setTip(tile, ...point)
+    this.overlay.byKeys = false
+    this.overlay.setTip(pointerType === "touch" || this.desk.hand === "look" ? null : point)
   }
 
   private roll(event: WheelEvent): void {
@@ -181,6 +181,10 @@ export class Pad {
     const { viewer } = this.desk
     if (!viewer.grid || event.ctrlKey || event.metaKey || event.altKey) return
     const arrow = ARROWS[event.key]
+    if (arrow || event.key === " ") {
+      this.overlay.byKeys = true
+      this.overlay.setTip(null)
+    }
     const focus = this.focus()
     if (arrow && !focus) viewer.rotate(arrow[0] * 10, arrow[1] * 10)
     else if (arrow && focus) this.walk(focus.plane, focus.tile, arrow, event.shiftKey ? 10 : 1)
@@ -238,6 +242,7 @@ export class Pad {
 
   private liftPen(): void {
     if (!this.penDown) return
+    this.desk.viewer.draw()
     this.penDown = false
     this.desk.end()
     this.desk.say("Pen up.")

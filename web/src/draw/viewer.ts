@@ -3,7 +3,7 @@
  * mouse and pen are off: `pad.ts` takes every pointer and key alike and this class says which voxel lies where.
  */
 
-import { cmapper, NVImage, Niivue, SLICE_TYPE } from "@niivue/niivue"
+import { cmapper, MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue"
 import type { ClassInfo, Plane, Triple } from "../net/types"
 import { clampPlace, DEPTH, type Grid, voxelPlace, WITHIN } from "./grid"
 import { type Header, readHeader, straighten } from "./nifti"
@@ -57,20 +57,22 @@ export class Viewer {
       dragAndDropEnabled: false,
       isResizeCanvas: true,
       backColor: [0, 0, 0, 1],
-      crosshairColor: [0.35, 0.75, 1, 0.55],
-      crosshairWidth: 1,
-      crosshairGap: 8,
+      crosshairWidth: 0, // `overlay.ts` draws a thinner one
       isRadiologicalConvention: true,
       sagittalNoseLeft: true,
       isSliceMM: false,
       isNearestInterpolation: true,
       multiplanarEqualSize: false,
-      multiplanarForceRender: true,
+      multiplanarLayout: MULTIPLANAR_TYPE.GRID,
+      multiplanarShowRender: SHOW_RENDER.ALWAYS,
+      multiplanarPadPixels: 4,
+      show3Dcrosshair: false,
       isOrientCube: false,
       loadingText: "",
       logLevel: "error",
       fontSizeScaling: 0.25,
-      fontMinPx: 12,
+      fontMinPx: 14,
+      fontColor: [0.8, 0.88, 1, 1],
       sliceType: SLICE_TYPE.AXIAL,
       maxDrawUndoBitmaps: 1,
     })

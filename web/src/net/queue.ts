@@ -115,9 +115,11 @@ export class Queue {
     try {
       while (this.waiting.length > 0) {
         const kept = this.waiting[0]!
-        if (await this.attempt(kept.entry)) {
+        const tell = await this.attempt(kept.entry)
+        if (tell) {
           this.waiting.shift()
           this.storage.removeItem(kept.key)
+          tell() // only now: whoever hears it may look whether anything waits
           this.tell()
         } else {
           this.tell()
@@ -143,14 +145,13 @@ export class Queue {
     })
   }
 
-  /** Try once; true when the entry is done with, one way or another. */
-  private async attempt(entry: Entry): Promise<boolean> {
+  /** Try once. Returns what is to be told once the entry is done with, one way or another; null: try again later. */
+  private async attempt(entry: Entry): Promise<(() => void) | null> {
     try {
       const saved = await this.send(entry, this.version(entry.case))
       this.failures = 0
       this.seen(entry.case, saved.version)
-      this.listener.onSaved(entry, saved)
-      return true
+      return () => this.listener.onSaved(entry, saved)
     } catch (error) {
       if (error instanceof Refused && error.status === 409 && isConflict(error.body)) {
         this.failures = 0
@@ -158,24 +159,22 @@ export class Queue {
       }
       if (error instanceof Away || (error instanceof Refused && (error.status >= 500 || error.status === 429))) {
         this.failures++
-        return false
+        return null
       }
       if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
         this.failures++
         this.listener.onLocked()
-        return false
+        return null
       }
       this.failures = 0
-      this.listener.onDropped(entry, error instanceof Error ? error.message : String(error))
-      return true
+      return () => this.listener.onDropped(entry, error instanceof Error ? error.message : String(error))
     }
   }
 
-  private async settle(entry: Entry, conflict: Conflict): Promise<boolean> {
+  private async settle(entry: Entry, conflict: Conflict): Promise<(() => void) | null> {
     this.listener.onOthers(entry.case)
     if (conflict.overlaps && (await this.listener.onConflict(entry, conflict)) === "theirs") {
-      this.listener.onDropped(entry, "")
-      return true
+      return () => this.listener.onDropped(entry, "")
     }
     this.seen(entry.case, conflict.version)
     return this.attempt(entry)

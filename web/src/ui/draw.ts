@@ -5,11 +5,11 @@ import type { Hand } from "../desk"
 import { button, checkbox, count, fill, h, section, slider } from "./dom"
 
 const HANDS: readonly (readonly [Hand, string, string, string])[] = [
-  ["look", "✥ Look", "V", "Move the cursor, draw nothing"],
-  ["pen", "✎ Pen", "P", "Draw freely"],
-  ["line", "╱ Line", "L", "Straight line"],
-  ["eraser", "⌫ Erase", "E", "Take strokes away"],
-  ["flood", "▣ Fill", "F", "Fill a place that strokes enclose"],
+  ["look", "Look", "V", "Move the cursor, draw nothing"],
+  ["pen", "Pen", "P", "Draw freely"],
+  ["line", "Line", "L", "Straight line"],
+  ["eraser", "Erase", "E", "Take strokes away"],
+  ["flood", "Fill", "F", "Fill a place that strokes enclose"],
 ]
 
 export function makeDraw(app: App): HTMLElement {

@@ -12,7 +12,7 @@ const LAYOUTS: readonly (readonly [Layout, string, string])[] = [
   ["axial", "Axial", "A"],
   ["coronal", "Coronal", "C"],
   ["sagittal", "Sagittal", "S"],
-  ["multi", "All planes", "M"],
+  ["multi", "All", "M"],
   ["3d", "3D", "D"],
 ]
 
@@ -24,7 +24,7 @@ export interface View {
 export function makeView(app: App): View {
   const { desk } = app
   const { viewer } = desk
-  const layouts = LAYOUTS.map(([layout, label, key]) => [layout, button(label, () => setLayout(layout), { key, aria: { pressed: "false" } })] as const)
+  const layouts = LAYOUTS.map(([layout, label, key]) => [layout, button(label, () => setLayout(layout), { key, title: layout === "multi" ? "All planes" : label, aria: { pressed: "false" } })] as const)
   const preset = h("select", { aria: { label: "Window: which grey values are shown" } })
   const low = h("input", { type: "number", aria: { label: "Darkest value" }, class: "value" })
   const high = h("input", { type: "number", aria: { label: "Brightest value" }, class: "value" })
