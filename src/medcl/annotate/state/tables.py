@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -53,9 +53,10 @@ class StrokeRow(Base):
     """One stroke; never deleted."""
 
     __tablename__ = "strokes"
+    __table_args__ = (Index("ix_strokes_case_version", "case", "version", unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    case: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    case: Mapped[str] = mapped_column(ForeignKey("cases.id"))
     version: Mapped[int]
     """Of the case, that it made: the order of strokes."""
     author: Mapped[str] = mapped_column(String(80))
@@ -88,7 +89,7 @@ class EventRow(Base):
     case: Mapped[str | None] = mapped_column(String(255))
     version: Mapped[int | None]
     job: Mapped[int | None]
-    stroke: Mapped[UUID | None]
+    stroke: Mapped[UUID | None] = mapped_column(index=True)
 
 
 class JobRow(Base):
