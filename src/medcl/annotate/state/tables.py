@@ -32,6 +32,15 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: UtcTime, bytes: LargeBinary}  # noqa: RUF012
 
 
+class ProjectRow(Base):
+    """The one data set that a database is of."""
+
+    __tablename__ = "project"
+
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """The same as in the file `id` of the state folder."""
+
+
 class CaseRow(Base):
     """What is known about a case beyond its files."""
 
