@@ -1,0 +1,304 @@
+"""What every handler and the worker stand on: folder, database, data set, and the strokes of a case."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
+from uuid import UUID
+
+import numpy as np
+from fastapi import Depends, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from medcl.annotate.problems import Refused
+from medcl.annotate.runs import replay, unpack
+from medcl.annotate.state.database import Database
+from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow, now
+from medcl.annotate.view import View
+from medcl.data.dataset import Dataset
+from medcl.data.io import read_geometry
+from medcl.data.layout import SPLITS, Case
+from medcl.errors import DataError
+
+if TYPE_CHECKING:
+    from medcl.annotate.schemas import Project
+
+STATE_FOLDER = ".medcl"
+"""Hidden folder of the data set folder that holds everything of the annotation server."""
+
+_MOST_NAMES = 40
+_MOST_MAPS = 4
+
+
+class Context:
+    """One data set folder and what is known about it. Safe to use from several threads.
+
+    Args:
+        folder: Dataset folder. While it has no `dataset.json`, only `folder`, `home` and `needs_setup` can be used.
+        database: Address of the database; None: SQLite in the state folder.
+        home: The folder that the user named; what lies in it may be read. Default: `folder`.
+        links: Further folders that links in the data set may lead into.
+        scribbles: Which annotator's folder of scribbles, where there are several.
+
+    Attributes:
+        folder: Dataset folder.
+        state: Folder `.medcl` inside it: `annotate.db`, `cache/`, `runs/`, `predictions/`.
+        author: Name that strokes are kept under when the caller names none.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        database: str | None = None,
+        home: str | Path | None = None,
+        links: tuple[Path, ...] = (),
+        scribbles: str | None = None,
+        author: str = "",
+    ) -> None:
+        self.folder = Path(folder).resolve()
+        self.home = Path(home).resolve() if home is not None else self.folder
+        self.author = author
+        self._roots = (self.home, self.folder, *(Path(link).resolve() for link in links))
+        self._database_url = database
+        self._scribbles = scribbles
+        self._database: Database | None = None
+        self._dataset: tuple[tuple[object, ...], Dataset] | None = None
+        self._views: dict[tuple[str, int, int], View] = {}
+        self._maps: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything that is not the data set's; made when asked for."""
+        path = self.folder / STATE_FOLDER
+        if path.is_symlink() or (path / "cache").is_symlink():
+            raise DataError(f"{path}: expected a folder, got a link; remove it.")
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
+    def needs_setup(self) -> bool:
+        """Whether somebody has to say first what the classes are."""
+        return not (self.folder / "dataset.json").is_file()
+
+    @property
+    def database(self) -> Database:
+        """The database, migrated to this version.
+
+        Raises:
+            Refused: The folder is not set up.
+            DataError: The database cannot be opened, or a newer medcl made it.
+        """
+        with self._lock:
+            if self._database is None:
+                self._refuse_without_setup()
+                from medcl.annotate.state.migrate import migrate
+
+                url = self._database_url or f"sqlite:///{self.state / 'annotate.db'}"
+                database = Database(url)
+                migrate(database)
+                self._database = database
+            return self._database
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    # --- data set ---
+
+    def dataset(self) -> Dataset:
+        """Return the data set, opened anew when `dataset.json` or the names of files have changed.
+
+        Raises:
+            Refused: The folder is not set up.
+            DataError: The folder is not usable, or a link leads out of it.
+        """
+        with self._lock:
+            self._refuse_without_setup()
+            stamp = self._stamp()
+            if self._dataset is None or self._dataset[0] != stamp:
+                dataset = Dataset.open(self.folder, scribbles=self._scribbles)
+                for split in SPLITS:
+                    for case in dataset.cases(split):
+                        for path in (*case.images, case.scribble, case.label):
+                            if path is not None:
+                                self.inside(path)
+                self._dataset = (stamp, dataset)
+            return self._dataset[1]
+
+    def cases(self) -> list[Case]:
+        """Return all cases: training, validation, test. A name that two splits share stands for the first."""
+        dataset = self.dataset()
+        found: dict[str, Case] = {}
+        for split in SPLITS:
+            for case in dataset.cases(split):
+                found.setdefault(case.id, case)
+        return list(found.values())
+
+    def case(self, case_id: str) -> Case:
+        """Find a case by its id.
+
+        Raises:
+            Refused: 404, with the names that are known.
+        """
+        cases = {case.id: case for case in self.cases()}
+        if case_id not in cases:
+            known = list(cases)[:_MOST_NAMES]
+            more = f" and {len(cases) - len(known)} more" if len(cases) > len(known) else ""
+            raise Refused(404, f"unknown case '{case_id[:80]}'; known: {', '.join(known) or 'none'}{more}.")
+        return cases[case_id]
+
+    def inside(self, path: Path) -> Path:
+        """Return a path that lies in the folder, links followed.
+
+        Raises:
+            DataError: It leads out of the folder and of the folders named for links.
+        """
+        real = path.resolve()
+        if not any(real.is_relative_to(root) for root in self._roots):
+            raise DataError(
+                f"{path.relative_to(self.folder) if path.is_relative_to(self.folder) else path.name}: a link that "
+                f"leads out of the data set; if that is meant, start with --links '{real.parent}'."
+            )
+        return real
+
+    def view(self, case: Case) -> View:
+        """Return how the voxels of a case lie in the view grid. Reads the header of its image."""
+        source = case.images[0]
+        status = source.stat()
+        key = (str(source), status.st_size, status.st_mtime_ns)
+        if key not in self._views:
+            self._views[key] = View.of(read_geometry(source))
+        return self._views[key]
+
+    # --- strokes ---
+
+    def strokes(self, case: Case) -> np.ndarray:
+        """Return what is drawn on a case now.
+
+        Returns:
+            int16 (Z, Y, X) in the file's grid: class indices, `UNLABELLED` where nothing is drawn. Read only.
+        """
+        from medcl.annotate.stroke_files import import_changed
+
+        import_changed(self, case)
+        with self.database.session(write=False) as session:
+            flat, _ = self.strokes_in_view(session, case)
+        view = self.view(case)
+        return view.from_view(flat.reshape(view.shape))
+
+    def strokes_in_view(self, session: Session, case: Case) -> tuple[np.ndarray, int]:
+        """Return what is drawn, int16 (voxels,) in the view grid, read only, and the version of the case."""
+        version = session.scalar(select(CaseRow.version).where(CaseRow.id == case.id)) or 0
+        key = (case.id, version)
+        with self._lock:
+            if key in self._maps:
+                self._maps.move_to_end(key)
+                return self._maps[key], version
+        rows = session.execute(
+            select(StrokeRow.runs, StrokeRow.tool, StrokeRow.value)
+            .where(StrokeRow.case == case.id, StrokeRow.undone.is_(False))
+            .order_by(StrokeRow.version)
+        )
+        pieces = ((unpack(runs, 3 if tool == "import" else 2), value) for runs, tool, value in rows)
+        flat = replay(self.view(case).voxels, pieces)
+        flat.flags.writeable = False
+        with self._lock:
+            self._maps[key] = flat
+            while len(self._maps) > _MOST_MAPS:
+                self._maps.popitem(last=False)
+        return flat, version
+
+    def flush(self, case_id: str | None = None) -> None:
+        """Write what is drawn into the files of `scribblesTr`, so that the folder is valid for every command.
+
+        Args:
+            case_id: Only this case; None: all that are behind.
+        """
+        from medcl.annotate.stroke_files import flush
+
+        flush(self, case_id)
+
+    def tell(
+        self,
+        session: Session,
+        kind: str,
+        action: str,
+        *,
+        case: str | None = None,
+        version: int | None = None,
+        job: int | None = None,
+        stroke: UUID | None = None,
+        author: str = "",
+    ) -> EventRow:
+        """Add an event: who did what when. Pages hear of it once the session is committed.
+
+        Call it last in a session: in PostgreSQL others that tell of something wait until this session ends.
+        """
+        self.database.events_in_order(session)
+        row = EventRow(
+            at=now(), author=author, kind=kind, action=action, case=case, version=version, job=job, stroke=stroke
+        )
+        session.add(row)
+        session.flush()
+        return row
+
+    def project(self, author: str = "") -> Project:
+        """Return what a page needs first."""
+        from medcl.annotate.cases import project
+
+        return project(self, author)
+
+    def _refuse_without_setup(self) -> None:
+        if self.needs_setup:
+            raise Refused(409, "this folder has no dataset.json yet; name the classes first (POST /api/project/setup).")
+
+    def _stamp(self) -> tuple[object, ...]:
+        folders = [f"{kind}{split}" for kind in ("images", "scribbles", "labels") for split in SPLITS]
+        if self._scribbles:
+            folders += [f"scribbles{split}/{self._scribbles.rpartition('/')[2]}" for split in SPLITS]
+        stamps: list[object] = []
+        for name in ("dataset.json", *folders):
+            try:
+                status = (self.folder / name).stat()
+                stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
+            except OSError:
+                stamps.append(None)
+        return tuple(stamps)
+
+
+def context_of(request: Request) -> Context:
+    """Return the context of the application that a request came to."""
+    context: Context = request.app.state.context
+    return context
+
+
+def author_of(request: Request) -> str:
+    """Return the name that what this caller does is kept under.
+
+    Raises:
+        Refused: 422, the header is longer than 80 characters or not percent-encoded UTF-8.
+    """
+    given = request.headers.get("x-medcl-author", "")
+    try:
+        name = unquote(given, errors="strict").strip()
+    except UnicodeDecodeError:
+        raise Refused(422, "X-Medcl-Author: expected percent-encoded UTF-8, got other bytes.") from None
+    if len(name) > 80 or not name.isprintable():
+        raise Refused(422, "X-Medcl-Author: expected a name of at most 80 printable characters.")
+    return name or context_of(request).author
+
+
+Here = Annotated[Context, Depends(context_of)]
+"""What a handler writes to get the context."""
+
+Author = Annotated[str, Depends(author_of)]
+"""What a handler writes to get the caller's name."""
