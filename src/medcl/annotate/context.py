@@ -48,6 +48,9 @@ class Context:
         folder: Dataset folder.
         state: Folder `.medcl` inside it: `annotate.db`, `cache/`, `runs/`, `predictions/`.
         author: Name that strokes are kept under when the caller names none.
+        notices: What the user should know, in sentences.
+        setting_up: Held while somebody names the classes of a new data set.
+        waiting: Set while strokes may wait to be written.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Context:
         self.folder = Path(folder).resolve()
         self.home = Path(home).resolve() if home is not None else self.folder
         self.author = author
+        self.notices: list[str] = []
+        self.waiting = threading.Event()
         self._roots = (self.home, self.folder, *(Path(link).resolve() for link in links))
         self._database_url = database
         self._scribbles = scribbles
@@ -71,6 +76,7 @@ class Context:
         self._views: dict[tuple[str, int, int], View] = {}
         self._maps: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._lock = threading.RLock()
+        self.setting_up = threading.Lock()
 
     @property
     def state(self) -> Path:
@@ -181,19 +187,46 @@ class Context:
 
     # --- strokes ---
 
+    @property
+    def scribble_folder(self) -> Path:
+        """Where new stroke files go: `scribblesTr`, or the chosen annotator's folder in it."""
+        folder = self.folder / "scribblesTr"
+        name = (self._scribbles or "").rstrip("/").rpartition("/")[2]
+        return folder if name in ("", "scribblesTr") else folder / name
+
+    def make_room_for_strokes(self) -> None:
+        """Make sure that `dataset.json` names a value for *not annotated*.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        from medcl.annotate.ignore_value import name_ignore
+
+        with self._lock:
+            if self.dataset().labels.strokes.ignore is None and (sentence := name_ignore(self.folder)):
+                self.notices.append(sentence)
+
+    def changed(self) -> None:
+        """Say that strokes wait to be written; who keeps the files (`keeper`) hears it."""
+        self.waiting.set()
+
     def strokes(self, case: Case) -> np.ndarray:
         """Return what is drawn on a case now.
 
         Returns:
             int16 (Z, Y, X) in the file's grid: class indices, `UNLABELLED` where nothing is drawn. Read only.
         """
+        return self.strokes_and_version(case)[0]
+
+    def strokes_and_version(self, case: Case) -> tuple[np.ndarray, int]:
+        """Return what `strokes` does, and the version of the case that it belongs to."""
         from medcl.annotate.stroke_files import import_changed
 
         import_changed(self, case)
         with self.database.session(write=False) as session:
-            flat, _ = self.strokes_in_view(session, case)
+            flat, version = self.strokes_in_view(session, case)
         view = self.view(case)
-        return view.from_view(flat.reshape(view.shape))
+        return view.from_view(flat.reshape(view.shape)), version
 
     def strokes_in_view(self, session: Session, case: Case) -> tuple[np.ndarray, int]:
         """Return what is drawn, int16 (voxels,) in the view grid, read only, and the version of the case."""
@@ -209,7 +242,11 @@ class Context:
             .order_by(StrokeRow.version)
         )
         pieces = ((unpack(runs, 3 if tool == "import" else 2), value) for runs, tool, value in rows)
-        flat = replay(self.view(case).voxels, pieces)
+        try:
+            flat = replay(self.view(case).voxels, pieces)
+        except IndexError:
+            raise DataError(f"case {case.id}: {case.images[0].name} has become smaller since strokes were drawn on it; "
+                            "put the old image back.") from None  # fmt: skip
         flat.flags.writeable = False
         with self._lock:
             self._maps[key] = flat

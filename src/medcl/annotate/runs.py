@@ -94,7 +94,12 @@ def paint(flat: np.ndarray, runs: np.ndarray, value: int | None) -> None:
         flat: int16, all voxels of the view grid.
         runs: (N, 2), or (N, 3) for an import: then everything else becomes unlabelled, and `value` does not count.
         value: Class index; None takes strokes away.
+
+    Raises:
+        IndexError: A run leaves the grid.
     """
+    if len(runs) and int(runs[-1, 0] + runs[-1, 1]) > len(flat):
+        raise IndexError(f"voxel {int(runs[-1, 0] + runs[-1, 1])} of {len(flat)}")
     if runs.shape[1] == 3:
         flat[:] = UNLABELLED
     for row in runs.tolist():

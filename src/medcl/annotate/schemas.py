@@ -143,7 +143,7 @@ class NewStroke(Said):
     slice: int = Field(default=0, ge=0)
     width: int = Field(default=1, ge=1, le=500)
     seconds: float = Field(default=0.0, ge=0, le=3600)
-    on_prediction: int | None = None
+    on_prediction: int | None = Field(default=None, ge=1, lt=2**31)
     runs: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=2, description="Voxels of the view grid as start, length, start, length, ... rising, no overlap."
     )
