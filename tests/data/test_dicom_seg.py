@@ -69,7 +69,7 @@ def test_an_empty_mask_and_a_missing_class_are_no_errors(tmp_path: Path, complet
 
 def test_what_cannot_be_referred_to_is_one_sentence(tmp_path: Path, complete_dicom: Writer) -> None:
     mask = np.zeros((3, 4, 4), np.int16)
-    with pytest.raises(DataError, match="case_0000.nii.gz: expected a DICOM series"):
+    with pytest.raises(DataError, match=r"case_0000\.nii\.gz: expected a DICOM series"):
         write_dicom_seg(tmp_path / "a.dcm", mask, ["LV"], tmp_path / "case_0000.nii.gz", description="mask")
     source = complete_dicom(tmp_path / "ct", np.zeros((3, 4, 4)))
     with pytest.raises(DataError, match=r"size \(z, y, x\) \(3, 4, 4\), got \(3, 4, 5\)"):

@@ -74,7 +74,9 @@ class PreparedLabel:
             mine = _is_ours(old, note)
             before = note.get("before") if mine else aside.relative_to(self._context.state).as_posix()
             if not mine:
-                notice = f"The label that was there is kept as .medcl/{aside.relative_to(self._context.state).as_posix()}."
+                notice = (
+                    f"The label that was there is kept as .medcl/{aside.relative_to(self._context.state).as_posix()}."
+                )
             os.replace(old, aside)
         os.replace(self._waiting, self.path)
         content = {"label": self.path.name, "digest": self._digest, "before": before}

@@ -1,6 +1,6 @@
 """What MONAI Label's clients read and send: documents of its REST protocol made from a data set, and back.
 
-The protocol's facts (paths, keys, forms) are those of MONAI Label's public client and of its 3D Slicer and OHIF plug-ins
+The protocol's facts (paths, keys, forms) are those of MONAI Label's public client and its 3D Slicer and OHIF plug-ins
 (github.com/Project-MONAI/MONAILabel: `monailabel/client/client.py`, `plugins/`). Maps travel as class indices: 0 is
 background, k the k-th label, and one more value named 'ignore' where a label leaves voxels unlabelled.
 """
@@ -234,8 +234,8 @@ def parsed_params(text: str) -> dict[str, Any]:
 def numbers_to_classes(params: dict[str, Any], classes: tuple[str, ...]) -> dict[int, int]:
     """Say which class each number of a sent label means.
 
-    3D Slicer numbers the segments that it sends 1, 2, ... in the order of `label_info`, whose `idx` counts segments that
-    it left out too. Where the two differ nobody can tell what a number means.
+    3D Slicer numbers the segments that it sends 1, 2, ... in the order of `label_info`, whose `idx` counts those that it
+    left out too. Where the two differ nobody can tell what a number means.
 
     Args:
         params: The form's `params`; `label_info` is a list of {'name', 'idx'}. Without it numbers are class indices.

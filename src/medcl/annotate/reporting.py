@@ -62,12 +62,16 @@ def _cost(numbers: Statistics) -> Section:
         Card("Time spent drawing", _time(numbers.seconds)),
         Card("Voxels drawn", f"{numbers.voxels}"),
     ]
-    states = [[_WORDS[state], numbers.cases.get(state, 0)] for state in get_args(CaseState)]
+    states: list[list[Cell]] = [[_WORDS[state], numbers.cases.get(state, 0)] for state in get_args(CaseState)]
     blocks: list[Cards | Table] = [
         Cards(cards),
         Table("Cases by state", ["state", "cases"], states),
         Table("Strokes by class", ["class", "strokes"], [[*row] for row in numbers.by_class.items()]),
-        Table("Strokes by person", ["person", "strokes"], [[who or "not named", n] for who, n in numbers.by_author.items()]),
+        Table(
+            "Strokes by person",
+            ["person", "strokes"],
+            [[who or "not named", n] for who, n in numbers.by_author.items()],
+        ),
     ]
     return Section("What it cost", blocks)
 

@@ -92,7 +92,9 @@ def _check_newest(case: Case, said: Review, newest: PredictionRow | None, versio
     if newest is None:
         raise Refused(422, f"case {case.id}: has no prediction to accept; train and predict first.")
     if newest.id != said.prediction:
-        message = f"case {case.id}: prediction {newest.id} is the newest, not {said.prediction}; look at it, then accept."
+        message = (
+            f"case {case.id}: prediction {newest.id} is the newest, not {said.prediction}; look at it, then accept."
+        )
         body = Conflict(message=message, version=version, strokes=[], overlaps=False)
         raise Refused(409, message, body=body.model_dump(mode="json"))
 

@@ -1,4 +1,4 @@
-"""Files that callers send: limited in size, packed and unpacked, named by us, read by the readers that everything uses."""
+"""Files that callers send: limited in size, packed and unpacked, named by us, read by the readers of all rooms."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def receive_image(context: Context, name: str, file_name: str, stream: BinaryIO,
             422, "image: expected a name of 1 to 100 letters, digits, '.', '_' and '-' that ends in no channel number."
         )
     if len(dataset.channels) > 1:
-        raise Refused(422, f"this data set has {len(dataset.channels)} channels, and an upload brings one; add the files.")
+        raise Refused(
+            422, f"this data set has {len(dataset.channels)} channels, and an upload brings one; add the files."
+        )
     if case_id in {case.id for case in context.cases()}:
         raise Refused(409, f"there is a case '{case_id}' already; nothing is overwritten, choose another name.")
     folder = context.folder / "imagesTr"

@@ -65,7 +65,7 @@ def write_dicom_seg(
             raise MissingExtraError(package, "dicom", "Writing DICOM segmentations")
     if not is_dicom_source(source):
         raise DataError(
-            f"{source.name}: expected a DICOM series to refer to, got an image of another format; ask for NIfTI or NRRD."
+            f"{source.name}: expected a DICOM series to refer to, got another image; ask for NIfTI or NRRD."
         )
     if segments.size and not 0 <= int(segments.min()) <= int(segments.max()) <= len(names):
         raise DataError(

@@ -27,6 +27,7 @@ def label(world: Any, case: str) -> np.ndarray:
 def test_accept_writes_the_mask_with_the_strokes_on_it(world: Any) -> None:
     number = world.predict("oblique", mask())
     world.draw("oblique", [(0, 0, 0), (5, 7, 9)], 2)
+    world.draw("oblique", [(2, 4, 4)], 1)
     world.draw("oblique", [(2, 3, 4)], 0)  # a background stroke takes a voxel from the mask
     answer = world.review("oblique", "accept", prediction=number)
     assert answer.status_code == 200, answer.text
@@ -41,7 +42,8 @@ def test_accept_writes_the_mask_with_the_strokes_on_it(world: Any) -> None:
     image = nibabel.load(world.folder / "imagesTr" / "oblique_0000.nii.gz")
     np.testing.assert_allclose(nibabel.load(path).affine, image.affine, atol=1e-5)
     world.context.flush()
-    assert check(world.folder).ok
+    report = check(world.folder)
+    assert report.ok, report.findings
     events = [line for line in world.client.get("/monai/logs/").text.splitlines() if "accept" in line]
     assert len(events) == 1
 

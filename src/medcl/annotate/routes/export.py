@@ -74,8 +74,15 @@ def report(context: Here) -> HTMLResponse:
     """Return a page of its own, without any link to the outside: what the annotation cost and what it bought."""
     from medcl.annotate.reporting import annotation_report
 
-    return HTMLResponse(annotation_report(context), headers={"Content-Disposition": 'inline; filename="report.html"'})
+    headers = {"Content-Disposition": 'inline; filename="report.html"', "Content-Security-Policy": _REPORT_POLICY}
+    return HTMLResponse(annotation_report(context), headers=headers)
 
+
+_REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "frame-ancestors 'none'"
+)
+"""The report brings its style and script inside; in the sandbox it has no origin, so it can call nothing here."""
 
 _NOTHING: dict[What, str] = {
     "mask": "has no prediction yet; train first.",

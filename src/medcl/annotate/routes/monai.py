@@ -24,9 +24,7 @@ from medcl.annotate.state.tables import EventRow, JobRow, ModelRow
 from medcl.annotate.uploads import receive_image, receive_map
 from medcl.data.layout import Case
 
-router = APIRouter(
-    prefix="/monai", tags=["MONAI Label"], responses={404: {"model": Problem}, 422: {"model": Problem}}
-)
+router = APIRouter(prefix="/monai", tags=["MONAI Label"], responses={404: {"model": Problem}, 422: {"model": Problem}})
 
 PREDICT_SECONDS = 600.0
 """How long `/infer/` waits for a prediction."""
@@ -50,7 +48,9 @@ def auth() -> dict[str, Any]:
 
 
 @router.post("/auth/token", responses={401: {"model": Problem}})
-def auth_token(request: Request, password: Annotated[str, Form(max_length=400)], username: str = Form("")) -> dict[str, str]:
+def auth_token(
+    request: Request, password: Annotated[str, Form(max_length=400)], username: str = Form("")
+) -> dict[str, str]:
     """Take the server's token as the password and give it back as the bearer token that clients then send."""
     token: str = request.app.state.token
     if not hmac.compare_digest(password.encode(), token.encode()):
@@ -95,7 +95,9 @@ async def infer(
     if session_id:
         raise Refused(422, _NO_SESSIONS)
     if file is not None:
-        raise Refused(422, "expected an image of this data set by its id (image=...); PUT a new one to /datastore/ first.")
+        raise Refused(
+            422, "expected an image of this data set by its id (image=...); PUT a new one to /datastore/ first."
+        )
     if label is not None:
         raise Refused(422, "expected no label with /infer/: strokes are drawn on medcl's own page, or sent as files.")
     case = await run_in_threadpool(context.case, image)
@@ -315,9 +317,7 @@ def _job_state(context: Context, job: int) -> tuple[str, str]:
 
 def _newest_training(context: Context) -> JobRow | None:
     with context.database.session(write=False) as session:
-        return session.scalars(
-            select(JobRow).where(JobRow.kind == "train").order_by(JobRow.id.desc()).limit(1)
-        ).first()
+        return session.scalars(select(JobRow).where(JobRow.kind == "train").order_by(JobRow.id.desc()).limit(1)).first()
 
 
 def _train(context: Context, author: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -331,6 +331,3 @@ def _train(context: Context, author: str, params: dict[str, Any]) -> dict[str, A
     row = _newest_training(context)
     assert row is not None
     return protocol.task(row)
-
-
-
