@@ -31,7 +31,7 @@ $(READY):
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt $(TORCH_ARGS) torch setuptools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --no-build-isolation \
-		-e '.[dev,dicom,openvino,onnx,sam,annotate,tensorboard,mlflow]'
+		-e '.[dev,dicom,openvino,onnx,sam,annotate,postgresql,tensorboard,mlflow]'
 	@rm -f .venv/.ready-*
 	@touch $@
 

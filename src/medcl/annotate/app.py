@@ -27,7 +27,7 @@ from medcl.annotate.problems import Refused
 from medcl.annotate.schemas import Problem
 from medcl.annotate.security import Guard
 from medcl.annotate.setting_up import dataset_folder
-from medcl.errors import MedclError
+from medcl.errors import DataError, MedclError
 
 PAGE = Path(__file__).parent / "page"
 """The built page; `make web` writes it."""
@@ -68,6 +68,7 @@ def create_app(
         DataError: The folder, its links or the database cannot be used.
     """
     home = Path(folder).resolve()
+    token = _usable(token)
     context = Context(
         dataset_folder(home),
         database=database,
@@ -90,7 +91,7 @@ def create_app(
         responses={status: {"model": Problem} for status in (401, 403, 404, 409, 413, 422)},
     )
     app.state.context = context
-    app.state.token = token or secrets.token_urlsafe(32)
+    app.state.token = token
     app.state.closing = threading.Event()
     app.state.on_start = []
     app.state.on_stop = []
@@ -100,6 +101,15 @@ def create_app(
     _serve_page(app, page)
     app.add_middleware(Guard, token=app.state.token, hosts=tuple(hosts))
     return app
+
+
+def _usable(token: str | None) -> str:
+    """Return a token that fits into addresses and cookies and cannot be guessed."""
+    if token is None:
+        return secrets.token_urlsafe(32)
+    if len(token) < 16 or not all(sign.isascii() and (sign.isalnum() or sign in "-._~") for sign in token):
+        raise DataError("--token: expected at least 16 characters, letters, digits and -._~ only; leave it out for one.")
+    return token
 
 
 @asynccontextmanager

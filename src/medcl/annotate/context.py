@@ -103,11 +103,12 @@ class Context:
         with self._lock:
             if self._database is None:
                 self._refuse_without_setup()
-                from medcl.annotate.state.migrate import migrate
+                from medcl.annotate.state.migrate import claim, migrate
 
                 url = self._database_url or f"sqlite:///{self.state / 'annotate.db'}"
                 database = Database(url)
                 migrate(database)
+                claim(database, self.state / "id")
                 self._database = database
             return self._database
 

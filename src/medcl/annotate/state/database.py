@@ -17,7 +17,9 @@ from medcl.errors import DataError, MissingExtraError
 BUSY_SECONDS = 30
 """How long a writer waits for another one."""
 
-_EVENTS_LOCK = 0x6D65_6463_6C  # any number; every server and worker on one PostgreSQL uses the same
+# Any numbers; every server and worker on one PostgreSQL uses the same.
+_EVENTS_LOCK = 0x6D65_6463_6C
+_TABLES_LOCK = _EVENTS_LOCK + 1
 
 
 class Database:
@@ -56,6 +58,17 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.connection(execution_options={"medcl_write": write})
             yield session
+
+    @property
+    def name(self) -> str:
+        """How messages call it: its file, or its address without password."""
+        url = self.engine.url
+        return str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
+
+    def migrate_alone(self, connection: Connection) -> None:
+        """Wait until nobody else changes tables; lasts as long as the transaction."""
+        if not self.is_sqlite:  # there every transaction that writes is alone
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TABLES_LOCK})
 
     def events_in_order(self, session: Session) -> None:
         """Let events become visible in the order of their numbers, so that who waits for the next misses none.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -32,6 +32,15 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: UtcTime, bytes: LargeBinary}  # noqa: RUF012
 
 
+class ProjectRow(Base):
+    """The one data set that a database is of."""
+
+    __tablename__ = "project"
+
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """The same as in the file `id` of the state folder."""
+
+
 class CaseRow(Base):
     """What is known about a case beyond its files."""
 
@@ -53,9 +62,10 @@ class StrokeRow(Base):
     """One stroke; never deleted."""
 
     __tablename__ = "strokes"
+    __table_args__ = (Index("ix_strokes_case_version", "case", "version", unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    case: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    case: Mapped[str] = mapped_column(ForeignKey("cases.id"))
     version: Mapped[int]
     """Of the case, that it made: the order of strokes."""
     author: Mapped[str] = mapped_column(String(80))
@@ -88,7 +98,7 @@ class EventRow(Base):
     case: Mapped[str | None] = mapped_column(String(255))
     version: Mapped[int | None]
     job: Mapped[int | None]
-    stroke: Mapped[UUID | None]
+    stroke: Mapped[UUID | None] = mapped_column(index=True)
 
 
 class JobRow(Base):

@@ -1,0 +1,1 @@
+"""One file a change; its name begins with its number."""
