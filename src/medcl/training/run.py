@@ -305,7 +305,8 @@ class _Run:
             self.store,
             copy=module.final_network,
             measure=self._refresh,
-            write=lambda network, folder: self._save_model(network, folder, {}, step),
+            join=lambda forward, most: one_piece(forward, self.sampler, self.plan, most=most),
+            write=lambda network, folder, pieces: self._save_model(network, folder, {}, step, pieces=pieces),
         )
         return bool(self.watch(snapshot))
 

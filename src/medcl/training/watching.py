@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from medcl.data.plan import Plan
 from medcl.data.store import Store
 
+FEW_CASES = 4
+"""Cases that a snapshot looks at to tell what is one piece: it shall not hold the training up."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -24,7 +27,8 @@ class Snapshot:
         store: Prepared cases.
         copy: Copies the averaged network (the last one where averaging is off).
         measure: Measures its batch normalisation on training images; returns (N, channels, *S) -> logits.
-        write: Writes it as a model folder.
+        join: Tells which unions of classes are one piece, from this many training cases.
+        write: Writes it as a model folder, with these.
     """
 
     step: int
@@ -33,7 +37,8 @@ class Snapshot:
     store: Store
     copy: Callable[[], nn.Module]
     measure: Callable[[nn.Module], Callable[[Tensor], Tensor]]
-    write: Callable[[nn.Module, Path], None]
+    join: Callable[[Callable[[Tensor], Tensor], int], list[tuple[int, ...]]]
+    write: Callable[[nn.Module, Path, list[tuple[int, ...]]], None]
 
     @cached_property
     def _ready(self) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -45,9 +50,14 @@ class Snapshot:
         """The averaged network as a function (N, channels, *S) -> logits, without gradient."""
         return self._ready[1]
 
+    @cached_property
+    def one_piece(self) -> list[tuple[int, ...]]:
+        """Unions of classes that are one piece, as the strokes of a few cases say; see `medcl.training.pieces`."""
+        return self.join(self.forward, FEW_CASES)
+
     def save(self, folder: Path) -> None:
         """Write the averaged network as a model folder, atomically."""
-        self.write(self._ready[0], folder)
+        self.write(self._ready[0], folder, self.one_piece)
 
 
 Watch = Callable[[Snapshot], bool | None]
