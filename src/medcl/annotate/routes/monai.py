@@ -38,7 +38,7 @@ _NO_SESSIONS = "Sessions are not served; send the image with PUT /datastore/ and
 @router.get("/info", include_in_schema=False)
 def info(context: Here) -> dict[str, Any]:
     """Say what this server has: labels, model, trainer, query strategies, images."""
-    return protocol.info_document(context, _strategies(context))
+    return protocol.info_document(context, _strategies())
 
 
 @router.get("/auth/")
@@ -67,7 +67,7 @@ def auth_valid(author: Author) -> dict[str, str]:
 @router.post("/activelearning/{strategy}")
 def next_sample(strategy: str, request: Request, context: Here, params: _Params = None) -> dict[str, Any]:
     """Name the image where the next stroke should go; {} when there is none."""
-    known = _strategies(context)
+    known = _strategies()
     if strategy not in known:
         raise Refused(404, f"unknown strategy '{strategy[:60]}'; known: {', '.join(known)}.")
     case_id = _next_case(context, strategy)
@@ -331,3 +331,9 @@ def _train(context: Context, author: str, params: dict[str, Any]) -> dict[str, A
     row = _newest_training(context)
     assert row is not None
     return protocol.task(row)
+
+
+def _strategies() -> dict[str, str]:
+    from medcl.queries import queries
+
+    return {name: queries.get(name).description for name in queries}
