@@ -180,6 +180,7 @@ class Annotator(threading.Thread):
     def __post_init__(self) -> None:
         super().__init__(daemon=True)
         self.ended = threading.Event()
+        self._versions: dict[str, int] = {}
 
     __hash__ = threading.Thread.__hash__
 
@@ -199,11 +200,13 @@ class Annotator(threading.Thread):
 
     def _draw(self, client: httpx.Client, dice: random.Random) -> None:
         case = dice.choice(self.cases)
-        answer = client.get(f"/api/cases/{case}")
-        if answer.status_code != 200:
-            self.errors.append(f"GET case: {answer.status_code} {answer.text[:200]}")
-            return
-        version = answer.json()["version"]
+        if case not in self._versions:
+            answer = client.get(f"/api/cases/{case}/strokes")
+            if answer.status_code != 200:
+                self.errors.append(f"GET strokes: {answer.status_code} {answer.text[:200]}")
+                return
+            self._versions[case] = answer.json()["version"]
+        version = self._versions[case]
         value = dice.choice((0, 1, 1, 2, 2, None))
         stroke: dict[str, Any] = {
             "id": str(uuid4()),
@@ -219,7 +222,8 @@ class Annotator(threading.Thread):
             took = time.perf_counter() - began
             if answer.status_code == 200:
                 self.seconds.append(took)
-                self.saved.append(Saved(stroke["id"], case, value, stroke["runs"], answer.json()["version"]))
+                self._versions[case] = answer.json()["version"]
+                self.saved.append(Saved(stroke["id"], case, value, stroke["runs"], self._versions[case]))
                 return
             if answer.status_code != 409:
                 self.errors.append(f"POST stroke: {answer.status_code} {answer.text[:200]}")
