@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -57,7 +58,7 @@ class Context:
         *,
         database: str | None = None,
         home: str | Path | None = None,
-        links: tuple[Path, ...] = (),
+        links: Iterable[str | Path] = (),
         scribbles: str | None = None,
         author: str = "",
     ) -> None:
@@ -75,6 +76,17 @@ class Context:
         self._maps = DrawnMaps()
         self._lock = threading.RLock()
         self.setting_up = threading.Lock()
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what `Context(**recipe)` in another process needs to open the same; the address may hold a password."""
+        return {
+            "folder": str(self.folder),
+            "database": self._database_url,
+            "home": str(self.home),
+            "links": [str(link) for link in self._roots[2:]],
+            "scribbles": self._scribbles,
+            "author": self.author,
+        }
 
     @property
     def state(self) -> Path:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -17,16 +15,8 @@ from medcl.annotate.app import create_app
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_map, write_map
 from medcl.data.labels import UNLABELLED
-from medcl.files import read_json
-from tests.annotate.conftest import OBLIQUE, TOKEN, Draw, make_dataset, serving
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for background work."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert true()
+from medcl.files import read_json, write_json
+from annotate_tiny import OBLIQUE, TOKEN, Draw, make_dataset, serving, until
 
 
 def drawn(app: FastAPI, case: str) -> np.ndarray:
@@ -148,7 +138,7 @@ def test_classes_that_stroke_files_cannot_hold(tmp_path: Path) -> None:
     content = read_json(folder / "dataset.json")
     content["scribble_labels"] = {"background": 0, "organ": 1, "ignore": 3}
     content["annotated"] = {"upright": ["background", "organ"]}
-    (folder / "dataset.json").write_text(__import__("json").dumps(content))
+    write_json(folder / "dataset.json", content)
     with serving(create_app(folder, token=TOKEN)) as client:
         body = {"id": str(uuid4()), "base_version": 0, "value": 2, "runs": [0, 5]}
         answer = client.post("/api/cases/oblique/strokes", json=body)
@@ -259,15 +249,3 @@ class Drawing(RuleBasedStateMachine):
 
 Drawing.TestCase.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
 TestDrawing = Drawing.TestCase
-
-
-@given(st.lists(st.integers(-(2**70), 2**70), max_size=6))
-@settings(max_examples=15)
-def test_any_runs_are_saved_or_refused(runs: list[int]) -> None:
-    from medcl.annotate.runs import check_runs
-    from medcl.errors import DataError
-
-    try:
-        check_runs([abs(value) for value in runs], 1000)
-    except DataError:
-        pass

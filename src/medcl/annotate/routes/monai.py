@@ -16,13 +16,16 @@ from medcl.annotate import monai_label as protocol
 from medcl.annotate.context import Author, Context, Here
 from medcl.annotate.labels import PreparedLabel
 from medcl.annotate.masks import corrected, newest_prediction, read_mask
+from medcl.annotate.pool import suggest
 from medcl.annotate.problems import Refused
 from medcl.annotate.reviewing import accept_label
 from medcl.annotate.routes.export import download
+from medcl.annotate.routes.jobs import cancel_job, start_job
 from medcl.annotate.schemas import NewJob, Problem
 from medcl.annotate.state.tables import EventRow, JobRow, ModelRow
 from medcl.annotate.uploads import receive_image, receive_map
 from medcl.data.layout import Case
+from medcl.queries import queries
 
 router = APIRouter(prefix="/monai", tags=["MONAI Label"], responses={404: {"model": Problem}, 422: {"model": Problem}})
 
@@ -136,7 +139,7 @@ def train_stop(context: Here, author: Author) -> dict[str, Any]:
     row = _newest_training(context)
     if row is None or row.state not in ("queued", "running"):
         raise Refused(404, "No training is running.")
-    _cancel(context, row.id, author)
+    cancel_job(context, author, row.id)
     return protocol.task(_newest_training(context) or row)
 
 
@@ -293,7 +296,8 @@ async def _predicted(context: Context, case: Case, author: str) -> None:
     job: int | None = None
     while not await run_in_threadpool(_is_predicted, context, case):
         if job is None:
-            job = await run_in_threadpool(_add_job, context, NewJob(kind="predict", cases=[case.id]), author)
+            asked = NewJob(kind="predict", cases=[case.id])
+            job = (await run_in_threadpool(start_job, context, author, asked)).id
         state, message = await run_in_threadpool(_job_state, context, job)
         if state in ("crashed", "cancelled") or (state == "finished" and not _is_predicted(context, case)):
             raise Refused(422, f"case {case.id}: could not be predicted ({message or state}).")
@@ -327,13 +331,16 @@ def _train(context: Context, author: str, params: dict[str, Any]) -> dict[str, A
     minutes = params.get("minutes", 2.0)
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= 24 * 60:
         raise Refused(422, f"minutes: expected a number above 0 and up to 1440, got {str(minutes)[:40]!r}.")
-    _add_job(context, NewJob(kind="train", minutes=float(minutes)), author)
+    start_job(context, author, NewJob(kind="train", minutes=float(minutes)))
     row = _newest_training(context)
     assert row is not None
     return protocol.task(row)
 
 
 def _strategies() -> dict[str, str]:
-    from medcl.queries import queries
-
     return {name: queries.get(name).description for name in queries}
+
+
+def _next_case(context: Context, strategy: str) -> str | None:
+    found = suggest(context, strategy, 1, 0)
+    return found[0].case if found else None
