@@ -212,9 +212,10 @@ class TrainSettings(Settings):
         description="Share of annotated training cases held back for validation. Default: none if the validation part "
         "has dense labels, else a tenth, and none below 5 cases.",
     )
-    presence: Literal["slice", "case"] = Field(
+    presence: Literal["slice", "case", "never"] = Field(
         "slice",
-        description="When a class that was looked for counts as absent: not drawn in the slice or nowhere in the case.",
+        description="When a class that was looked for counts as absent: not drawn in the slice, nowhere in the case, "
+        "or never, as where strokes come one at a time.",
     )
     reach: float | None = Field(
         None,

@@ -327,3 +327,25 @@ def test_real_sets_get_the_plan_an_expert_would_make(
         store = Store.prepare(dataset, plan, tmp_path, splits=("Val",))
         assert len(store.cases("Val")) == 5
         assert all(store[case].label is not None for case in store.cases("Val"))
+
+
+def test_a_new_stroke_costs_one_map(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Store.prepare(Dataset.open(folder), make_plan(Dataset.open(folder)), tmp_path / "cache")
+    dataset = Dataset.open(folder)
+    drawn = next(case for case in dataset.cases("Tr") if case.scribble is not None)
+    strokes = dataset.read_scribble(drawn)
+    strokes[0, 0, 0] = 1
+    plan = make_plan(dataset)
+    assert drawn.scribble is not None
+    file = np.where(strokes == UNLABELLED, dataset.labels.strokes.ignore, strokes).astype(np.uint8)
+    write_map(drawn.scribble, file, dataset.read_image(drawn).geometry)
+    monkeypatch.setattr("medcl.data.store.prepare_image", lambda *_: pytest.fail("no image changed"))
+    second = Store.prepare(Dataset.open(folder), plan, tmp_path / "cache")
+    assert second.path != first.path
+    for case_id in first.cases("Tr"):
+        assert np.array_equal(first[case_id].image, second[case_id].image)
+        assert (first.path / f"Tr/{case_id}.image.npy").samefile(second.path / f"Tr/{case_id}.image.npy")
+    scribble = second[drawn.id].scribble
+    assert scribble is not None
+    assert scribble.ravel()[0] == 1
+    assert np.array_equal(scribble, prepare_map(strokes, first[drawn.id].grid, plan))

@@ -69,6 +69,7 @@ def test_presence_follows_the_strokes_of_the_slice_or_of_the_case(plan_and_store
     _plan, store = plan_and_store
     by_slice = sampler(plan_and_store, batch_size=64, presence="slice").batch(0).present
     by_case = sampler(plan_and_store, batch_size=64, presence="case").batch(0).present
+    assert bool(sampler(plan_and_store, batch_size=64, presence="never").batch(0).present.all())
     assert bool(by_case.all()), "every class is drawn somewhere in every case"
     drawn = np.concatenate([store[i].drawn for i in store.cases("Tr")])
     assert bool(by_slice.all()) == bool(drawn.all())

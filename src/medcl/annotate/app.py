@@ -24,6 +24,7 @@ from medcl.annotate import routes
 from medcl.annotate.context import Context
 from medcl.annotate.keeper import Keeper
 from medcl.annotate.problems import Refused
+from medcl.annotate.routes.jobs import look_after
 from medcl.annotate.schemas import Problem
 from medcl.annotate.security import Guard
 from medcl.annotate.setting_up import dataset_folder
@@ -93,7 +94,7 @@ def create_app(
     app.state.context = context
     app.state.token = token
     app.state.closing = threading.Event()
-    app.state.on_start = []
+    app.state.on_start = [lambda: context.needs_setup or look_after(context)]  # jobs that waited or died meanwhile
     app.state.on_stop = []
     for module in pkgutil.iter_modules(routes.__path__):
         app.include_router(import_module(f"{routes.__name__}.{module.name}").router)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -204,8 +204,21 @@ class Dataset:
 
     def case_digest(self, case: Case) -> str:
         """Return a digest of everything that the arrays of a case depend on: file contents and `dataset.json`."""
+        return self._digest_of(case, (*case.images, case.scribble, case.label))
+
+    def part_digests(self, case: Case) -> dict[str, str]:
+        """Return the same for each array of a case on its own: 'image', 'scribble', 'label', as far as there are any.
+
+        Maps depend on the image too, whose grid they are brought to.
+        """
+        maps = {"scribble": case.scribble, "label": case.label}
+        return {"image": self._digest_of(case, case.images)} | {
+            kind: self._digest_of(case, (*case.images, path)) for kind, path in maps.items() if path is not None
+        }
+
+    def _digest_of(self, case: Case, sources: Sequence[Path | None]) -> str:
         parts = [self._content_digest, case.id]
-        for source in (*case.images, case.scribble, case.label):
+        for source in sources:
             files = sorted(p for p in source.rglob("*") if p.is_file()) if source and source.is_dir() else [source]
             parts += [_cached_digest(file) if file else "-" for file in files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -4,7 +4,8 @@
     <folder>/<key>/<split>/<case>.image.npy, .scribble.npy, .label.npy
 
 The key is a digest of everything the arrays depend on, so a store made from other files or another plan has another
-name and is never opened by mistake. A store is written under a temporary name and renamed when it is whole.
+name and is never opened by mistake. A store is written under a temporary name and renamed when it is whole. Arrays that
+another store of the folder holds already are linked, not prepared again: who draws one stroke waits for one map.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from medcl.data.grid import Grid
 from medcl.data.labels import UNLABELLED
 from medcl.data.plan import Plan
 from medcl.data.prepare import prepare_image, prepare_map
+from medcl.data.reuse import Known, link
 from medcl.errors import DataError, unknown_name
 from medcl.files import TEMPORARY_PREFIX, check_place, read_json, write_json
 
@@ -190,11 +192,16 @@ def _cases_of(dataset: Dataset, splits: Sequence[Split]) -> list[Case]:
     return cases
 
 
+def _what_counts(plan: Plan) -> dict[str, Any]:
+    """Return what arrays depend on beside the files."""
+    parts = {"classes", "channels", "ndim", "spacing_mm", "orientation"}
+    return {"format": FORMAT, "plan": plan.model_dump(mode="json", include=parts)}
+
+
 def _key(dataset: Dataset, plan: Plan, cases: list[Case]) -> str:
     """Return a readable name with a digest of all that the arrays depend on."""
     depends = {
-        "format": FORMAT,
-        "plan": plan.model_dump(mode="json", include={"classes", "channels", "ndim", "spacing_mm", "orientation"}),
+        **_what_counts(plan),
         "cases": [[case.split, case.id, dataset.case_digest(case)] for case in cases],
     }
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
@@ -223,10 +230,11 @@ def _build(dataset: Dataset, plan: Plan, cases: list[Case], path: Path, progress
     temporary.mkdir()
     try:
         entries = {}
+        known = Known(path.parent, json.dumps(_what_counts(plan), sort_keys=True))
         for number, case in enumerate(cases, start=1):
             if progress is not None:
                 progress(case.id, number, len(cases))
-            entries[case.id] = _write_case(dataset, plan, case, temporary)
+            entries[case.id] = _write_case(dataset, plan, case, temporary, known)
         content = {"format": FORMAT, "dataset": dataset.name, "plan": plan.model_dump(mode="json"), "cases": entries}
         for entry in entries.values():
             for array in entry["arrays"].values():
@@ -237,36 +245,61 @@ def _build(dataset: Dataset, plan: Plan, cases: list[Case], path: Path, progress
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_case(dataset: Dataset, plan: Plan, case: Case, folder: Path) -> dict[str, Any]:
+def _write_case(dataset: Dataset, plan: Plan, case: Case, folder: Path, known: Known) -> dict[str, Any]:
     source = case.images[0]
+    small = np.int8 if len(plan.classes) <= 127 else np.int16
+    keys = {kind: known.key(digest) for kind, digest in dataset.part_digests(case).items()}
+    arrays: dict[str, dict[str, Any]] = {}
+
+    def there(kind: str) -> str | None:
+        """Link the array from another store; return the grid that it lies on."""
+        name = _array_name(case, kind)
+        found = known.find(keys[kind])
+        if found is None or not link(found.path, folder / name):
+            return None
+        arrays[kind] = {"file": name, "bytes": found.bytes, "key": keys[kind]}
+        return found.grid
+
+    def write(kind: str, array: np.ndarray) -> None:
+        arrays[kind] = _write_array(folder, _array_name(case, kind), array) | {"key": keys[kind]}
+
     try:
-        image = dataset.read_image(case)
-        prepared = prepare_image(image, plan)
-        maps = {}
-        if case.scribble is not None:
-            source = case.scribble
-            maps["scribble"] = prepare_map(dataset.read_scribble(case), prepared, plan)
-        if case.label is not None:
-            source = case.label
-            maps["label"] = prepare_map(dataset.read_label(case), prepared, plan)
+        linked = there("image")
+        if linked is None:
+            prepared = prepare_image(dataset.read_image(case), plan)
+            write("image", prepared.array)
+            grid = prepared.grid
+        else:
+            grid = Grid.from_json(json.loads(linked))
+        for kind, path, read in (
+            ("scribble", case.scribble, dataset.read_scribble),
+            ("label", case.label, dataset.read_label),
+        ):
+            if path is not None and there(kind) is None:
+                source = path
+                write(kind, prepare_map(read(case), grid, plan).astype(small))
     except DataError as error:
         if f"case {case.id})" in str(error) or f"case {case.id}:" in str(error):
             raise
         reason = str(error).removeprefix(f"{source}: ")
         raise DataError(f"{source} (case {case.id}): {reason}") from None
-    small = np.int8 if len(plan.classes) <= 127 else np.int16
-    arrays: dict[str, np.ndarray] = {"image": prepared.array}
-    arrays |= {name: values.astype(small) for name, values in maps.items()}
-    shown = maps.get("scribble", maps.get("label", np.full(prepared.grid.size, UNLABELLED, dtype=small)))
-    present = [[value for value in np.unique(plane).tolist() if value != UNLABELLED] for plane in shown]
+    shown = next((kind for kind in ("scribble", "label") if kind in arrays), None)
+    present: list[list[int]] = [[] for _ in range(grid.size[0])]
+    if shown is not None:
+        planes = np.load(folder / arrays[shown]["file"], allow_pickle=False)
+        present = [[value for value in np.unique(plane).tolist() if value != UNLABELLED] for plane in planes]
     return {
         "split": case.split,
         "annotated": list(case.annotated),
         "classes": len(plan.classes),
         "drawn": [" ".join(str(value) for value in values) for values in present],  # one short line per slice
-        "grid": prepared.grid.as_json(),
-        "arrays": {name: _write_array(folder, f"{case.split}/{case.id}.{name}.npy", a) for name, a in arrays.items()},
+        "grid": grid.as_json(),
+        "arrays": arrays,
     }
+
+
+def _array_name(case: Case, kind: str) -> str:
+    return f"{case.split}/{case.id}.{kind}.npy"
 
 
 def _flags(drawn: list[str], classes: int) -> np.ndarray:

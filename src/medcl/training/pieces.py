@@ -16,16 +16,19 @@ MOST_CASES = 20
 """Training cases that are looked at, evenly spread over all: enough to meet a structure of two pieces."""
 
 
-def one_piece(forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan) -> list[tuple[int, ...]]:
+def one_piece(
+    forward: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan, *, most: int = MOST_CASES
+) -> list[tuple[int, ...]]:
     """Predict annotated training cases and tell which groups and classes are one piece, see `find_one_piece`.
 
     Args:
         forward: (N, channels, *S) -> logits.
         sampler: Holds the training cases and what was drawn in them.
         plan: Classes, groups and grid.
+        most: Cases that are looked at.
     """
     sources = [source for source in sampler.sources[:: len(plan.views)] if source.annotation is not None]
-    chosen = sources[:: -(-len(sources) // MOST_CASES)]
+    chosen = sources[:: -(-len(sources) // most)]
 
     def answers() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for source in chosen:

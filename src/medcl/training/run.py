@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,9 @@ from medcl.training.report import write_run_report
 from medcl.training.sampling import Sampler, StepBatches, kinds_in_words
 from medcl.training.schedule import Clock
 from medcl.training.split import Split, choose_split
-from medcl.training.supervisor import Progress, Show, Supervisor, seed_everything
+from medcl.training.supervisor import Progress, Show, Supervisor, also_to_file, say, seed_everything
 from medcl.training.validation import clean_batches, forward_in, refresh_statistics, score, validation_cases
+from medcl.training.watching import Snapshot, Watch
 
 STATISTICS_BATCHES = 16
 """Batches over which batch normalisation is measured for the averaged weights."""
@@ -51,7 +51,7 @@ class RunResult:
 
     Attributes:
         folder: The run folder.
-        finished: False after an interruption; `resume` goes on.
+        finished: False after an interruption or a stop by `watch`; `resume` goes on.
         steps: Steps done.
         minutes: Minutes of training.
         scores: Last validation scores of the last weights; empty where nothing could be scored.
@@ -85,6 +85,7 @@ def train(
     resume: bool = False,
     store: Path | str | None = None,
     show: Show | None = None,
+    watch: Watch | None = None,
 ) -> RunResult:
     """Train a segmentation model from strokes.
 
@@ -99,6 +100,8 @@ def train(
         resume: Go on with the run in `out`, with the settings it was started with.
         store: Folder for prepared arrays; default: `medcl-store` beside `out`, shared by runs of one parent folder.
         show: Called with progress, in the first process only.
+        watch: Called after every step, in the first process only, with what the training would hand on now; True ends
+            it there: with a checkpoint, and a model of that moment without a report.
 
     Returns:
         What the run left.
@@ -137,12 +140,12 @@ def train(
         chosen_plan,
         Path(store) if store else out.parent / "medcl-store",
         splits=("Tr", "Val"),
-        progress=lambda case, i, n: _say(show, f"preparing {case} ({i} of {n})"),
+        progress=lambda case, i, n: say(show, f"preparing {case} ({i} of {n})"),
     )
     if resume:
         _check_same_data(out, prepared)
     split = choose_split(opened, prepared, config.train)
-    return _Run(out, opened, chosen_plan, prepared, split, config, hardware, show).go(resume=resume)
+    return _Run(out, opened, chosen_plan, prepared, split, config, hardware, show, watch).go(resume=resume)
 
 
 def _check_before_work(dataset: Dataset, out: Path) -> None:
@@ -155,23 +158,6 @@ def _check_before_work(dataset: Dataset, out: Path) -> None:
             f"{dataset.folder}: expected strokes or labels in at least one case of imagesTr, got none; "
             "put them into scribblesTr or labelsTr."
         )
-
-
-def _say(show: Show, *messages: str) -> None:
-    for message in messages:
-        show(Progress(0, 0.0, None, message=message))
-
-
-def _also_to_file(show: Show, path: Path) -> Show:
-    """Return a display that also writes each message with its time to a file, once the run folder is there."""
-
-    def both(moment: Progress) -> None:
-        if moment.message and path.parent.is_dir() and is_first_process():
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {moment.message}\n")
-        show(moment)
-
-    return both
 
 
 def _resumed_config(out: Path, values: dict[str, Any]) -> RunConfig:
@@ -227,9 +213,10 @@ class _Run:
     config: RunConfig
     hardware: Hardware
     show: Show
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
-        self.show = _also_to_file(self.show, self.out / "train.log")
+        self.show = also_to_file(self.show, self.out / "train.log")
 
     def go(self, *, resume: bool) -> RunResult:
         config, hardware, plan = self.config, self.hardware, self.plan
@@ -264,7 +251,7 @@ class _Run:
         if is_first_process():
             self._write_run_file()
         learnt = f"cases learnt: {kinds_in_words(self.sampler.kinds)}"
-        _say(
+        say(
             self.show,
             *hardware.reasons,
             *notes,
@@ -294,6 +281,7 @@ class _Run:
             show=self.show,
             state=state,
             keep_best=self._keep_best,
+            stop=None if self.watch is None else self._watched,
         )
         if module.clock.progress(step) < 1:
             self._fit(module, supervisor, step)
@@ -304,14 +292,30 @@ class _Run:
             return self._result(module, supervisor, finished=False)
         if is_first_process():
             self._finish(module, supervisor)
-        return self._result(module, supervisor, finished=True)
+        return self._result(module, supervisor, finished=not supervisor.stopped)
+
+    def _watched(self, module: TrainingModule, share: float) -> bool:
+        """Show the caller this moment; return whether it wants the end."""
+        assert self.watch is not None  # the supervisor asks only where somebody watches
+        step = module.done_steps
+        snapshot = Snapshot(
+            step,
+            share,
+            self.plan,
+            self.store,
+            copy=module.final_network,
+            measure=self._refresh,
+            join=lambda forward, most: one_piece(forward, self.sampler, self.plan, most=most),
+            write=lambda network, folder, pieces: self._save_model(network, folder, {}, step, pieces=pieces),
+        )
+        return bool(self.watch(snapshot))
 
     def _images_per_step(self) -> int:
         """Return the batch size without views, and say so where it cannot be divided by them."""
         wanted, views = self.config.train.batch_size, views_of(self.config.method)
         images = max(1, wanted // views)
         if images * views != wanted:
-            _say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
+            say(self.show, f"batch: {images} images in {views} views each, as {wanted} is no multiple of {views}")
         return images
 
     def _fit(self, module: TrainingModule, supervisor: Supervisor, step: int) -> None:
@@ -433,10 +437,13 @@ class _Run:
         network = module.final_network().to(self.hardware.device)
         forward = self._refresh(network)
         minutes = round(module.clock.seconds / 60, 2)
+        if supervisor.stopped:  # whoever stops it is waiting
+            self._save_model(network, self.out / "model", supervisor.scores, module.done_steps, minutes=minutes)
+            return
         pieces = one_piece(forward, self.sampler, self.plan)
         words = ", ".join(pieces_in_words(pieces, self.plan))
         if pieces:
-            _say(
+            say(
                 self.show,
                 f"one piece, as the strokes say: {words}; prediction keeps the largest piece of each "
                 "(--largest-component none keeps all)",

@@ -85,7 +85,7 @@ class Sampler:
         oversample: Share of patches centred near strokes.
         seed: Seed of all draws.
         presence: `slice`: a class that was looked for and not drawn in a slice counts as absent from it; `case`: only a
-            class that is drawn nowhere in the case counts as absent.
+            class that is drawn nowhere in the case counts as absent; `never`: what is undrawn says nothing.
         reach: A class counts as absent farther from its own strokes than this multiple of their extent; 0: never.
         enclosed: A class counts as absent from what background strokes close off from its own strokes in the slice.
         dense: Where a case has both, learn from the dense label instead of the strokes. A case with only one of the two
@@ -302,7 +302,7 @@ class Sampler:
     def _possible(self, source: _Source, slices: slice) -> np.ndarray:
         """Return (C,) bool: classes drawn in these slices (or in the case), or not looked for in the case."""
         rows = slice(None) if self.presence == "case" or source.axis else slices
-        if not source.drawn[rows].any():
+        if self.presence == "never" or not source.drawn[rows].any():
             return np.ones(self.classes, bool)  # nobody drew here: nothing is known to be absent
         present = np.array(source.drawn[rows].any(axis=0))
         present[[c for c in range(self.classes) if c not in source.case.annotated]] = True

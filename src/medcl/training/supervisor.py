@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from medcl.training.checkpoint import save_checkpoint
+from medcl.training.hardware import is_first_process
 from medcl.training.log import RunLog
 from medcl.training.module import TrainingModule
 
@@ -44,6 +46,25 @@ class Progress:
 
 Show = Callable[[Progress], None]
 Scorer = Callable[[nn.Module], dict[str, float]]
+Stop = Callable[[TrainingModule, float], bool]
+
+
+def say(show: Show, *messages: str) -> None:
+    """Show messages that belong to no step."""
+    for message in messages:
+        show(Progress(0, 0.0, None, message=message))
+
+
+def also_to_file(show: Show, path: Path) -> Show:
+    """Return a display that also writes each message with its time to a file, once the run folder is there."""
+
+    def both(moment: Progress) -> None:
+        if moment.message and path.parent.is_dir() and is_first_process():
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {moment.message}\n")
+        show(moment)
+
+    return both
 
 
 class Supervisor(lightning.Callback):
@@ -56,6 +77,7 @@ class Supervisor(lightning.Callback):
         draw: Writes a picture of a network's masks; called at each validation with network and step.
         show: Shows progress.
         state: Plain values to keep in checkpoints: best score, its step, next validation.
+        stop: Asked after each step, with the share of the budget, whether to end here.
     """
 
     def __init__(
@@ -68,14 +90,15 @@ class Supervisor(lightning.Callback):
         show: Show,
         state: dict[str, Any],
         keep_best: Callable[[nn.Module, dict[str, float], int], None],
+        stop: Stop | None = None,
     ) -> None:
         # not `self.log`: Lightning puts its own function there
         self.out, self.run_log, self.score, self.draw, self.show = out, log, score, draw, show
-        self.keep_best = keep_best
+        self.keep_best, self.stop = keep_best, stop
         self.best: float = state.get("best", float("-inf"))
         self.next_validation: float = state.get("next_validation", 0.0)
         self.scores: dict[str, float] = state.get("scores", {})
-        self.interrupted = False
+        self.interrupted = self.stopped = False
         self._sums: dict[str, float] = {}
         self._count = 0
         self._logged = self._saved = 0.0
@@ -118,9 +141,12 @@ class Supervisor(lightning.Callback):
                 self._validate(trainer, module, last=last)
                 while self.next_validation <= share:
                     self.next_validation += settings.validate_every
-            if last or interrupted or clock.seconds - self._saved >= 60 * settings.checkpoint_minutes:
+            self.stopped = self.stop is not None and self.stop(module, share) and not last
+            if last or interrupted or self.stopped or clock.seconds - self._saved >= 60 * settings.checkpoint_minutes:
                 self.save(module)
-        if last or interrupted:
+        if trainer.world_size > 1 and self.stop is not None:
+            self.stopped = trainer.strategy.broadcast(self.stopped)
+        if last or interrupted or self.stopped:
             trainer.should_stop = True
 
     def save(self, module: TrainingModule) -> None:

@@ -158,5 +158,5 @@ class PredictionRow(Base):
     """Relative to the state folder: mask.nii.gz and uncertainty.nii.gz in the file's own grid."""
     uncertainty: Mapped[float]
     volumes_ml: Mapped[dict[str, Any]]
-    places: Mapped[list[Any]]
+    places: Mapped[list[Any]] = mapped_column(deferred=True)
     """What the query strategies read: see `queries`."""

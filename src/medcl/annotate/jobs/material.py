@@ -1,0 +1,165 @@
+"""What a training learns from: strokes but for held-back slices, and labels that somebody accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import func, select
+
+from medcl.annotate.jobs.holdback import AXES, EVERY, FIRST, Drawn, held_back, split
+from medcl.annotate.runs import unpack
+from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow
+from medcl.data.dataset import Dataset
+from medcl.data.io import write_map
+from medcl.data.labels import UNLABELLED
+from medcl.data.layout import Case
+from medcl.errors import DataError
+from medcl.files import file_digest
+from medcl.queries.places import PLANES, drawing_axis
+
+if TYPE_CHECKING:
+    from medcl.annotate.context import Context
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from.
+
+    Attributes:
+        dataset: Training cases with their strokes or accepted labels; no other splits.
+        held: Case -> held-back strokes, int16 (K, J, I) in the view grid, class indices and `UNLABELLED`.
+        strokes: Strokes that stand.
+        seconds: Seconds spent drawing.
+        voxels: Stroked voxels.
+        words: What is scored on, a sentence.
+    """
+
+    dataset: Dataset
+    held: dict[str, np.ndarray]
+    strokes: int
+    seconds: float
+    voxels: int
+    words: str
+
+
+def gather(context: Context) -> Material:
+    """Write what is drawn, and collect what a training learns from.
+
+    Raises:
+        DataError: Nothing is drawn and no label was accepted.
+    """
+    context.flush()
+    dataset = context.dataset()
+    accepted, once_accepted = _accepted(context)
+    slices = held_back(_history(context), never=once_accepted)
+    cases, held = [], {}
+    for case in dataset.cases("Tr"):
+        mine = [(plane, index) for name, plane, index in slices if name == case.id]
+        if case.id in accepted and case.label is not None:
+            cases.append(replace(case, scribble=None))
+            continue
+        if mine and case.scribble is not None:
+            kept, apart = split(context.view(case).to_view(context.strokes(case)), mine)
+            if (apart != UNLABELLED).any():
+                held[case.id] = apart
+                case = replace(case, scribble=_staged(context, case, kept))  # the case as it is learned
+        cases.append(replace(case, label=None) if case.scribble is not None else case)
+    if not any(case.scribble or case.label for case in cases):
+        raise DataError("expected strokes on at least one training case, found none; draw some, then train.")
+    strokes, seconds, voxels = totals(context)
+    learned = replace(dataset, _cases={"Tr": cases, "Val": [], "Ts": []})
+    return Material(learned, held, strokes, seconds, voxels, _in_words(slices, held))
+
+
+def totals(context: Context) -> tuple[int, float, int]:
+    """Return strokes that stand (erasing left out), seconds spent with all strokes, and voxels of those that stand."""
+    from medcl.annotate.state.rows import standing
+
+    with context.database.session(write=False) as session:
+        strokes, voxels = session.execute(
+            select(func.count(), func.coalesce(func.sum(StrokeRow.voxels), 0)).where(*standing())
+        ).one()
+        seconds = session.scalar(select(func.coalesce(func.sum(StrokeRow.seconds), 0.0))) or 0.0
+    return int(strokes), float(seconds), int(voxels)
+
+
+def _accepted(context: Context) -> tuple[set[str], set[str]]:
+    """Return the cases whose label counts as accepted now, and those for which that was ever so."""
+    with context.database.session(write=False) as session:
+        rows = session.scalars(select(CaseRow).where(CaseRow.verdict == "accept"))
+        current = {row.id for row in rows if row.verdict_version == row.version}
+        query = select(EventRow.case).where(EventRow.kind == "case", EventRow.action == "accept").distinct()
+        ever = {case for case in session.scalars(query) if case}
+    return current, ever | current
+
+
+def _history(context: Context) -> Iterator[Drawn]:
+    """Yield all strokes, oldest first; an import counts as one stroke per slice and class."""
+    known = {case.id: case for case in context.cases() if case.split == "Tr"}
+    query = select(
+        StrokeRow.case, StrokeRow.plane, StrokeRow.slice, StrokeRow.value, StrokeRow.tool, StrokeRow.id
+    ).order_by(StrokeRow.at, StrokeRow.case, StrokeRow.version)
+    with context.database.session(write=False) as session:
+        for name, plane, index, value, tool, number in session.execute(query).all():
+            if name not in known:
+                continue
+            if tool == "import":
+                runs = session.scalar(select(StrokeRow.runs).where(StrokeRow.id == number))
+                yield from _imported(context, known[name], unpack(runs or b"", 3))
+            elif value is not None and plane in AXES and index is not None:
+                yield Drawn(name, plane, index, value)
+
+
+def _imported(context: Context, case: Case, runs: np.ndarray) -> Iterator[Drawn]:
+    for index, class_index in slices_of_runs(context, case, runs):
+        yield Drawn(case.id, drawing_plane(context, case), index, class_index)
+
+
+def drawing_plane(context: Context, case: Case) -> str:
+    """Return the plane that people draw in on this case."""
+    view = context.view(case)
+    k, j, i = view.shape
+    x, y, z = view.spacing_mm
+    return PLANES[drawing_axis((k, j, i), (z, y, x))]
+
+
+def slices_of_runs(context: Context, case: Case, runs: np.ndarray) -> list[tuple[int, int]]:
+    """Return slices across the drawing plane and the classes that an import has in them, in order."""
+    view = context.view(case)
+    i, j, _ = view.size
+    axis = AXES[drawing_plane(context, case)]
+    first, last = runs[:, 0], runs[:, 0] + runs[:, 1] - 1  # a run seldom leaves its row: its two ends tell enough
+    found = set()
+    for ends in (first, last):
+        number = (ends // (i * j), ends // i % j, ends % i)[axis]
+        found |= set(zip(number.tolist(), runs[:, 2].tolist(), strict=True))
+    return sorted(found)
+
+
+def _staged(context: Context, case: Case, kept: np.ndarray) -> Path:
+    """Write strokes without the held-back slices; where they are as before, the file stays as it is."""
+    folder = context.state / "staged"
+    folder.mkdir(exist_ok=True)
+    path, new = folder / f"{case.id}.nii.gz", folder / f".new-{case.id}.nii.gz"
+    view = context.view(case)
+    values = context.dataset().labels.strokes.encode(view.from_view(kept))
+    write_map(new, values, view.grid.geometry)
+    if path.is_file() and file_digest(path) == file_digest(new):
+        new.unlink()
+    else:
+        new.replace(path)
+    return path
+
+
+def _in_words(slices: set[tuple[str, str, int]], held: dict[str, np.ndarray]) -> str:
+    if held:
+        count = len([1 for name, _, _ in slices if name in held])
+        return f"scored on the strokes of {count} slice{'s' if count > 1 else ''} held back from training"
+    return (
+        f"not scored: of the first {FIRST} drawn slices nothing is held back, later one in {EVERY} is, "
+        "to tell how good the model is"
+    )

@@ -1,0 +1,110 @@
+"""Settings of `medcl train` that bring something to look at within a minute or two on a laptop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medcl.annotate.schemas import NewJob
+from medcl.errors import SettingsError
+from medcl.settings import TrainSettings
+
+START: dict[str, Any] = {
+    # Strokes come one at a time: a slice in which only Myo is drawn may well show LV.
+    "presence": "never",
+    "optim": {"ema": 0.97},
+    "checkpoint_minutes": 1.0,
+    "holdout": 0.0,
+    "sample_pictures": 0,
+    "validate_every": 1.0,
+}
+"""From nothing."""
+
+GO_ON: dict[str, Any] = {"optim": {"ema": 0.98, "learning_rate": 2e-3, "warm_up": 0.1}}
+"""Beyond that, from the newest model on: a lower rate, so that what it knows is not thrown away."""
+
+GO_ON_MEDCL: dict[str, Any] = {"start": 0.0, "ramp": 0.1}
+"""MedCL from the newest model on: it knows enough for the terms without supervision to begin at once."""
+
+NOT_HERE = ("budget", "resume", "store", "cases", "holdout")
+"""Settings that would contradict what the page says."""
+
+
+def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
+    """Return the settings of a training job.
+
+    Args:
+        asked: What the caller wants; its `settings` win, keys may be dotted as on the command line.
+        start: Model folder to start from; None: from nothing.
+
+    Raises:
+        SettingsError: A key that has another place here, or a path through a single value.
+    """
+    from medcl.annotate.jobs.training import threads
+
+    wanted = nested(asked.settings)
+    refused = [key for key in wanted if key in NOT_HERE]
+    if refused:
+        raise SettingsError(
+            f"settings: {', '.join(refused)} cannot be set for a training here; the time is given by 'minutes', and "
+            "strokes are held back by slice."
+        )
+    values = copy.deepcopy(START) | {"threads": threads()}
+    method = wanted.pop("method", {})
+    method = {"name": method} if isinstance(method, str) else dict(method)
+    method = {"name": asked.method or method.get("name", "medcl")} | method
+    backbone = wanted.pop("backbone", {})
+    backbone = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    if start is not None:
+        values = _over(values, GO_ON)
+        if method["name"] == "medcl":
+            method = GO_ON_MEDCL | method
+        backbone = {"weights": str(start)} | backbone
+    return _over(values, wanted) | {"method": method, "backbone": backbone or "unet"}
+
+
+def has_file(settings: Mapping[str, Any]) -> bool:
+    """Whether these settings start from a model."""
+    backbone = settings.get("backbone")
+    return isinstance(backbone, Mapping) and "weights" in backbone
+
+
+def check(asked: NewJob) -> None:
+    """Refuse settings that training would refuse, as far as can be told without loading it.
+
+    Raises:
+        SettingsError: An unknown key or a value out of range.
+    """
+    values = settings_for(asked, start=None)
+    rest = {key: value for key, value in values.items() if key not in ("method", "backbone")}
+    TrainSettings.parse(rest, where="settings")
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn 'optim.ema': 0.9 into 'optim': {'ema': 0.9}.
+
+    Raises:
+        SettingsError: A path through a single value.
+    """
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        target = result
+        for part in path:
+            inner = target.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise SettingsError(f"settings: '{part}' of '{key}' is a single value, not a group of settings.")
+            target = inner
+        known = target.get(last)
+        target[last] = _over(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        known = result.get(key)
+        result[key] = _over(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return result
