@@ -150,7 +150,10 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, str(error.detail), headers=error.headers)
+        message = str(error.detail)
+        if message == "Not Found":
+            message = "nothing at this address; /api/openapi.json lists what there is."
+        return _problem(error.status_code, message, headers=error.headers)
 
     @app.exception_handler(OperationalError)
     def _database(_: Request, error: OperationalError) -> JSONResponse:

@@ -51,7 +51,7 @@ def save(context: Context, case: Case, new: NewStroke, author: str) -> StrokeSav
             kept = session.get(StrokeRow, new.id)
             if kept is not None:
                 return _repeated(kept, case, new, runs)
-            _compare(session, row, new.base_version, runs)
+            compare_versions(session, row, new.base_version, runs)
             row.version += 1
             stroke = StrokeRow(
                 id=new.id,
@@ -104,7 +104,7 @@ def set_undone(
                 .limit(1)
             )
             return StrokeSaved(version=version or stroke.version, stroke=_shown(stroke))
-        _compare(session, row, base_version, _pairs(stroke))
+        compare_versions(session, row, base_version, _pairs(stroke))
         row.version += 1
         stroke.undone = undone
         context.tell(session, "case", action, case=case.id, version=row.version, stroke=stroke.id, author=author)
@@ -151,8 +151,8 @@ def _taken(stroke_id: UUID) -> Refused:
     return Refused(422, f"id: {stroke_id} is the id of another stroke; make a new one for each.")
 
 
-def _compare(session: Session, row: CaseRow, base_version: int, runs: np.ndarray) -> None:
-    """Refuse what was drawn without knowing of the newest changes."""
+def compare_versions(session: Session, row: CaseRow, base_version: int, runs: np.ndarray) -> None:
+    """Refuse what was done without knowing of the newest changes: a 409 with a `Conflict`."""
     if base_version == row.version:
         return
     if base_version > row.version:
@@ -184,4 +184,4 @@ def _shown(stroke: StrokeRow) -> Stroke:
     return Stroke.model_validate(stroke, from_attributes=True)
 
 
-__all__ = ["history", "save", "set_undone"]
+__all__ = ["compare_versions", "history", "save", "set_undone"]

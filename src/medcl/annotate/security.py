@@ -33,6 +33,9 @@ BODY_BYTES = 16 << 20
 LARGE_BODIES: dict[str, int] = {"/monai/": 2 << 30}
 """Paths that start so take larger bodies."""
 
+OPEN = (("GET", "/monai/auth/"), ("POST", "/monai/auth/token"))
+"""Calls without a token: MONAI Label's clients ask here whether they need one, and bring it as a password."""
+
 _UNCHANGING = ("GET", "HEAD", "OPTIONS")
 _LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>medcl annotate</title>
 <h1>This page needs its key</h1>
@@ -69,6 +72,9 @@ class Guard:
             return
         if scope["method"] == "GET" and scope["path"] == "/" and b"token=" in scope["query_string"]:
             await self._enter(scope, send, host)
+            return
+        if (scope["method"], scope["path"]) in OPEN:
+            await self._limited(scope, receive, send, headers, 1 << 14)
             return
         by_cookie = self._is_token(_cookie(headers, cookie_name(host)))
         if not by_cookie and not self._is_token(_bearer(headers)):

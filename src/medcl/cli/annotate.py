@@ -110,6 +110,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listening = socket.socket(family, socket.SOCK_STREAM)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, wanted))
+            listening.listen(2048)  # who is quicker than the start of the server waits
             return listening
         except OSError as error:
             reason = error.strerror or str(error)
