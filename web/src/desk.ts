@@ -95,9 +95,14 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
       if (this.isFlat) this.viewer.setLayout("axial")
       else if (plane && this.viewer.layout !== "multi") this.viewer.setLayout(plane)
       if (place) this.viewer.goTo(place)
-    } finally {
-      if (!loading.signal.aborted) this.setBusy("")
+    } catch (error) {
+      if (loading.signal.aborted) return
+      this.map = null
+      this.viewer.clear() // another case's picture must not stand under this one's name
+      this.setBusy(`${summary.id} cannot be shown. ${error instanceof Error ? error.message : String(error)}`)
+      throw error
     }
+    this.setBusy("")
     this.emit("case", "strokes")
     await this.loadPrediction()
   }
