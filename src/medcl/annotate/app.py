@@ -109,7 +109,9 @@ def _usable(token: str | None) -> str:
     if token is None:
         return secrets.token_urlsafe(32)
     if len(token) < 16 or not all(sign.isascii() and (sign.isalnum() or sign in "-._~") for sign in token):
-        raise DataError("--token: expected at least 16 characters, letters, digits and -._~ only; leave it out for one.")
+        raise DataError(
+            "--token: expected at least 16 characters, letters, digits and -._~ only; leave it out for one."
+        )
     return token
 
 
