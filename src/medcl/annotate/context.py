@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +14,10 @@ from fastapi import Depends, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from medcl.annotate.drawn import DrawnMaps
 from medcl.annotate.problems import Refused
-from medcl.annotate.runs import replay, unpack
 from medcl.annotate.state.database import Database
-from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow, now
+from medcl.annotate.state.tables import CaseRow, EventRow, now
 from medcl.annotate.view import View
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_geometry
@@ -32,7 +31,6 @@ STATE_FOLDER = ".medcl"
 """Hidden folder of the data set folder that holds everything of the annotation server."""
 
 _MOST_NAMES = 40
-_MOST_MAPS = 4
 
 
 class Context:
@@ -75,12 +73,12 @@ class Context:
         self._database: Database | None = None
         self._dataset: tuple[tuple[object, ...], Dataset] | None = None
         self._views: dict[tuple[str, int, int], View] = {}
-        self._maps: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._maps = DrawnMaps()
         self._lock = threading.RLock()
         self.setting_up = threading.Lock()
 
     def recipe(self) -> dict[str, Any]:
-        """Return what `Context(**recipe)` in another process needs to open the same; the address may hold a password."""
+        """Return what `Context(**recipe)` in another process needs to open the same; it may hold a password."""
         return {
             "folder": str(self.folder),
             "database": self._database_url,
@@ -244,27 +242,11 @@ class Context:
     def strokes_in_view(self, session: Session, case: Case) -> tuple[np.ndarray, int]:
         """Return what is drawn, int16 (voxels,) in the view grid, read only, and the version of the case."""
         version = session.scalar(select(CaseRow.version).where(CaseRow.id == case.id)) or 0
-        key = (case.id, version)
-        with self._lock:
-            if key in self._maps:
-                self._maps.move_to_end(key)
-                return self._maps[key], version
-        rows = session.execute(
-            select(StrokeRow.runs, StrokeRow.tool, StrokeRow.value)
-            .where(StrokeRow.case == case.id, StrokeRow.undone.is_(False))
-            .order_by(StrokeRow.version)
-        )
-        pieces = ((unpack(runs, 3 if tool == "import" else 2), value) for runs, tool, value in rows)
         try:
-            flat = replay(self.view(case).voxels, pieces)
+            flat = self._maps.at(session, case.id, version, self.view(case).voxels)
         except IndexError:
             raise DataError(f"case {case.id}: {case.images[0].name} has become smaller since strokes were drawn on it; "
                             "put the old image back.") from None  # fmt: skip
-        flat.flags.writeable = False
-        with self._lock:
-            self._maps[key] = flat
-            while len(self._maps) > _MOST_MAPS:
-                self._maps.popitem(last=False)
         return flat, version
 
     def flush(self, case_id: str | None = None) -> None:

@@ -51,7 +51,7 @@ def save(context: Context, case: Case, new: NewStroke, author: str) -> StrokeSav
             kept = session.get(StrokeRow, new.id)
             if kept is not None:
                 return _repeated(kept, case, new, runs)
-            _compare(session, row, new.base_version, runs)
+            compare_versions(session, row, new.base_version, runs)
             row.version += 1
             stroke = StrokeRow(
                 id=new.id,
@@ -71,9 +71,7 @@ def save(context: Context, case: Case, new: NewStroke, author: str) -> StrokeSav
             )
             session.add(stroke)
             session.flush()
-            context.tell(
-                session, "case", "stroke", case=case.id, version=row.version, stroke=stroke.id, author=author
-            )
+            context.tell(session, "case", "stroke", case=case.id, version=row.version, stroke=stroke.id, author=author)
             saved = StrokeSaved(version=row.version, stroke=_shown(stroke))
     except IntegrityError:  # the same id came for another case at the same moment
         raise _taken(new.id) from None
@@ -104,7 +102,7 @@ def set_undone(
                 .limit(1)
             )
             return StrokeSaved(version=version or stroke.version, stroke=_shown(stroke))
-        _compare(session, row, base_version, _pairs(stroke))
+        compare_versions(session, row, base_version, _pairs(stroke))
         row.version += 1
         stroke.undone = undone
         context.tell(session, "case", action, case=case.id, version=row.version, stroke=stroke.id, author=author)
@@ -117,7 +115,9 @@ def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
     """Return the runs of a stroke that its case can take."""
     dataset, view = context.dataset(), context.view(case)
     if case.split != "Tr":
-        raise Refused(422, f"case {case.id}: only training cases take strokes, and this one lies in images{case.split}.")
+        raise Refused(
+            422, f"case {case.id}: only training cases take strokes, and this one lies in images{case.split}."
+        )
     if new.tool == "import":
         raise Refused(422, "tool: expected pen, line, eraser or flood; imports come from files in scribblesTr.")
     if new.tool == "eraser" and new.value is not None:
@@ -137,7 +137,9 @@ def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
             raise Refused(422, f"class '{name}' has no value in scribble_labels of dataset.json; add it there first.")
     across = view.size[_ACROSS[new.plane]]
     if new.slice >= across:
-        raise Refused(422, f"slice: case {case.id} has {across} {new.plane} slices (0 to {across - 1}), got {new.slice}.")
+        raise Refused(
+            422, f"slice: case {case.id} has {across} {new.plane} slices (0 to {across - 1}), got {new.slice}."
+        )
     return check_runs(new.runs, view.voxels)
 
 
@@ -151,8 +153,8 @@ def _taken(stroke_id: UUID) -> Refused:
     return Refused(422, f"id: {stroke_id} is the id of another stroke; make a new one for each.")
 
 
-def _compare(session: Session, row: CaseRow, base_version: int, runs: np.ndarray) -> None:
-    """Refuse what was drawn without knowing of the newest changes."""
+def compare_versions(session: Session, row: CaseRow, base_version: int, runs: np.ndarray) -> None:
+    """Refuse what was done without knowing of the newest changes: a 409 with a `Conflict`."""
     if base_version == row.version:
         return
     if base_version > row.version:
@@ -184,4 +186,4 @@ def _shown(stroke: StrokeRow) -> Stroke:
     return Stroke.model_validate(stroke, from_attributes=True)
 
 
-__all__ = ["history", "save", "set_undone"]
+__all__ = ["compare_versions", "history", "save", "set_undone"]

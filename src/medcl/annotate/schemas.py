@@ -111,6 +111,7 @@ class CaseSummary(BaseModel):
     prediction: PredictionInfo | None = None
     reviewed_by: str | None = None
     thumbnail: str = Field(description="Address of a PNG.")
+    notice: str = Field(default="", description="What a review did beyond what was asked (an older label was kept).")
 
 
 class Stroke(BaseModel):

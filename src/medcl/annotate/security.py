@@ -1,4 +1,4 @@
-"""Who may call: token, cookie, same page only, known host names, limited bodies, headers that tell browsers to be strict.
+"""Who may call: token, cookie, same page only, known host names, limited bodies, headers that make browsers strict.
 
 Written as ASGI middleware, so that streams pass through it untouched. Guards against: other programs and pages in the
 same browser (token, SameSite cookie, own header and Origin: OWASP 'Cross-Site Request Forgery Prevention'), names that
@@ -22,8 +22,9 @@ COOKIE = "medcl"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self' blob: data:; "
-    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+    "connect-src 'self' blob: data:; img-src 'self' data: blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """Content security policy of the page; an answer with one of its own keeps it."""
 
@@ -33,10 +34,13 @@ BODY_BYTES = 16 << 20
 LARGE_BODIES: dict[str, int] = {"/monai/": 2 << 30}
 """Paths that start so take larger bodies."""
 
+OPEN = (("GET", "/monai/auth/"), ("POST", "/monai/auth/token"))
+"""Calls without a token: MONAI Label's clients ask here whether they need one, and bring it as a password."""
+
 _UNCHANGING = ("GET", "HEAD", "OPTIONS")
 _LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>medcl annotate</title>
 <h1>This page needs its key</h1>
-<p>Open the whole address that <code>medcl annotate</code> printed in the terminal; it ends in <code>?token=...</code></p>
+<p>Open the whole address that <code>medcl annotate</code> printed; it ends in <code>?token=...</code></p>
 """
 
 
@@ -69,6 +73,9 @@ class Guard:
             return
         if scope["method"] == "GET" and scope["path"] == "/" and b"token=" in scope["query_string"]:
             await self._enter(scope, send, host)
+            return
+        if (scope["method"], scope["path"]) in OPEN:
+            await self._limited(scope, receive, send, headers, 1 << 14)
             return
         by_cookie = self._is_token(_cookie(headers, cookie_name(host)))
         if not by_cookie and not self._is_token(_bearer(headers)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,20 @@ def read_slices(files: Sequence[Path]) -> tuple[Image, list[Path]]:
     metadata = {"format": "DICOM", "modality": ordered[0].modality, "colour": len(array) == 3}
     image = Image(array, geometry, {**metadata, **({"notes": notes} if notes else {})})
     return image, [entry.path for entry in ordered]
+
+
+@contextmanager
+def ordered_files(path: Path, *, series: str | None = None) -> Iterator[tuple[list[Path], Geometry]]:
+    """Give the files of one series in the order of its slices, and the geometry of the whole.
+
+    A zip is unpacked for the length of the block.
+
+    Raises:
+        DataError: As for `read_dicom`.
+    """
+    with unpacked(path) as folder:
+        ordered, geometry, _ = _stack(_choose(_find(folder, path), series, path), path)
+        yield [entry.path for entry in ordered], geometry
 
 
 def list_series(path: Path) -> dict[str, tuple[str, int]]:

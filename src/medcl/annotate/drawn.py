@@ -1,0 +1,81 @@
+"""What strokes leave on a scan, kept from call to call: only what came since is put on the map."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from medcl.annotate.runs import paint, replay, unpack
+from medcl.annotate.state.tables import StrokeRow
+
+MOST_BYTES = 512 << 20
+"""Memory for maps; the newest one is kept however large it is."""
+
+
+class DrawnMaps:
+    """The newest known map of each case, in the view grid. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._maps: OrderedDict[str, tuple[int, np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def at(self, session: Session, case_id: str, version: int, voxels: int) -> np.ndarray:
+        """Return the map of a case.
+
+        Args:
+            session: Sees the case at `version`.
+            case_id: The case.
+            version: Its version.
+            voxels: Of its view grid.
+
+        Returns:
+            int16 (voxels,): class indices and `UNLABELLED`; read only.
+
+        Raises:
+            IndexError: A stroke leaves the grid.
+        """
+        with self._lock:
+            known, flat = self._maps.get(case_id, (-1, None))
+        if flat is not None and flat.size == voxels and known == version:
+            return flat
+        if flat is not None and flat.size == voxels and _only_new_strokes(session, case_id, known, version):
+            flat = flat.copy()
+            for runs, value in _pieces(session, case_id, known):
+                paint(flat, runs, value)
+        else:
+            flat = replay(voxels, _pieces(session, case_id, 0))
+        flat.flags.writeable = False
+        self._keep(case_id, version, flat)
+        return flat
+
+    def _keep(self, case_id: str, version: int, flat: np.ndarray) -> None:
+        with self._lock:
+            if self._maps.get(case_id, (-1, None))[0] > version:
+                return
+            self._maps[case_id] = (version, flat)
+            self._maps.move_to_end(case_id)
+            while len(self._maps) > 1 and sum(map_.nbytes for _, map_ in self._maps.values()) > MOST_BYTES:
+                self._maps.popitem(last=False)
+
+
+def _only_new_strokes(session: Session, case_id: str, known: int, version: int) -> bool:
+    """Whether every version since the known one is a stroke that stands: nothing was undone, redone or imported."""
+    if version < known:
+        return False
+    since = select(func.count()).where(
+        StrokeRow.case == case_id, StrokeRow.version > known, StrokeRow.undone.is_(False), StrokeRow.tool != "import"
+    )
+    return session.scalar(since) == version - known
+
+
+def _pieces(session: Session, case_id: str, after: int) -> list[tuple[np.ndarray, int | None]]:
+    rows = session.execute(
+        select(StrokeRow.runs, StrokeRow.tool, StrokeRow.value)
+        .where(StrokeRow.case == case_id, StrokeRow.undone.is_(False), StrokeRow.version > after)
+        .order_by(StrokeRow.version)
+    )
+    return [(unpack(runs, 3 if tool == "import" else 2), value) for runs, tool, value in rows]
