@@ -12,7 +12,7 @@ from annotate_tiny import TOKEN, make_dataset
 from fastapi import FastAPI
 
 from medcl.annotate import Client, create_app
-from medcl.annotate.client import CallRefused, StrokeConflict
+from medcl.annotate.client import CallError, StrokeConflictError
 from medcl.data.dataset import Dataset
 from medcl.data.labels import UNLABELLED
 from medcl.errors import MedclError
@@ -60,7 +60,7 @@ def test_a_whole_session(client: Client, running: tuple[str, FastAPI], tmp_path:
     assert [stroke.undone for stroke in client.strokes("oblique").strokes] == [False, False]
     expected[4, 3, 2] = UNLABELLED
     np.testing.assert_array_equal(client.scribble("oblique"), expected)
-    with pytest.raises(StrokeConflict) as conflict:
+    with pytest.raises(StrokeConflictError) as conflict:
         client.draw("oblique", where, 1, base_version=redone.version - 1)
     assert conflict.value.conflict.overlaps
     assert client.label("held").max() == 1
@@ -102,23 +102,23 @@ def test_last_event_id_goes_first(running: tuple[str, FastAPI]) -> None:
 
 
 def test_what_goes_wrong_is_a_sentence(client: Client, running: tuple[str, FastAPI], tmp_path: Path) -> None:
-    with pytest.raises(CallRefused, match="unknown case 'nobody'; known: oblique") as refused:
+    with pytest.raises(CallError, match="unknown case 'nobody'; known: oblique") as refused:
         client.case("nobody")
     assert refused.value.status == 404
-    with pytest.raises(CallRefused, match="nothing at this address"):
+    with pytest.raises(CallError, match="nothing at this address"):
         client.case("../../x y%")
-    with pytest.raises(CallRefused) as refused:
+    with pytest.raises(CallError) as refused:
         client.set_up(["organ"])
     assert refused.value.status == 422
     with pytest.raises(MedclError, match="at least one voxel"):
         client.draw("upright", np.zeros((4, 20, 24), bool), 1)
-    with pytest.raises(CallRefused, match="token"), Client(running[0].partition("?")[0], token="x") as stranger:
+    with pytest.raises(CallError, match="token"), Client(running[0].partition("?")[0], token="x") as stranger:
         stranger.project()
     with pytest.raises(MedclError, match="is medcl annotate running"), Client("http://127.0.0.1:9", token="x") as alone:
         alone.project()
     with pytest.raises(MedclError, match="expected the address"):
         Client("127.0.0.1:8765")
-    with pytest.raises(CallRefused):
+    with pytest.raises(CallError):
         client.undo("upright", uuid4(), 0)
 
 

@@ -49,7 +49,7 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str, str]:
 def test_from_the_printed_address_to_a_stroke_on_the_disk(folder: Path) -> None:
     from medcl.annotate import Client
 
-    process, printed, address = start(str(folder), "--no-browser", "--author", "Anna")
+    process, _, address = start(str(folder), "--no-browser", "--author", "Anna")
     try:
         assert address.startswith("http://127.0.0.1:")
         with Client(address) as client:

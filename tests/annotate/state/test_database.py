@@ -41,8 +41,8 @@ def test_a_database_of_the_first_version_keeps_its_strokes(database: Database) -
         connection.execute(text("INSERT INTO cases VALUES ('a', 1, 0, '', '', '', 0)"))
         connection.execute(
             text(
-                'INSERT INTO strokes (id, "case", version, author, at, tool, value, width, seconds, voxels, undone, runs) '
-                "VALUES (:id, 'a', 1, 'anna', '2026-01-01 12:00:00', 'pen', 2, 1, 1.5, 4, false, :runs)"
+                'INSERT INTO strokes (id, "case", version, author, at, tool, value, width, seconds, voxels, undone, '
+                "runs) VALUES (:id, 'a', 1, 'anna', '2026-01-01 12:00:00', 'pen', 2, 1, 1.5, 4, false, :runs)"
             ),
             {"id": uuid4().hex, "runs": pack(np.array([[3, 4]]))},
         )
@@ -66,7 +66,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "tiny")
     (folder / ".medcl").mkdir()
     (folder / ".medcl" / "annotate.db").write_text("not a database, but long enough to be taken for one " * 100)
-    with pytest.raises(DataError, match="annotate.db: the database cannot be used"):
+    with pytest.raises(DataError, match=r"annotate\.db: the database cannot be used"):
         create_app(folder, token=TOKEN)
 
 

@@ -48,7 +48,13 @@ def server() -> Iterator[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        run = {"user": user, "cwd": place, "check": True, "stdout": subprocess.DEVNULL, "env": {**os.environ, "LC_ALL": "C"}}
+        run = {
+            "user": user,
+            "cwd": place,
+            "check": True,
+            "stdout": subprocess.DEVNULL,
+            "env": {**os.environ, "LC_ALL": "C"},
+        }
         subprocess.run([initdb, "-D", place / "data", "-A", "trust", "-U", "medcl", "-E", "UTF8"], **run)
         options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1"
         subprocess.run([control, "-D", place / "data", "-l", place / "log", "-o", options, "-w", "start"], **run)

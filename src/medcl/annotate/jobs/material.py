@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from medcl.annotate.jobs.holdback import AXES, EVERY, FIRST, Drawn, held_back, split
 from medcl.annotate.runs import unpack
 from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow
+from medcl.annotate.stroke_files import import_changed
 from medcl.data.dataset import Dataset
 from medcl.data.io import write_map
 from medcl.data.labels import UNLABELLED
@@ -20,6 +21,7 @@ from medcl.data.layout import Case
 from medcl.errors import DataError
 from medcl.files import file_digest
 from medcl.queries.places import PLANES, drawing_axis
+from medcl.queries.pool import Plane
 
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
@@ -52,6 +54,8 @@ def gather(context: Context) -> Material:
     Raises:
         DataError: Nothing is drawn and no label was accepted.
     """
+    for case in context.dataset().cases("Tr"):
+        import_changed(context, case)  # strokes that nobody has looked at here yet
     context.flush()
     dataset = context.dataset()
     accepted, once_accepted = _accepted(context)
@@ -119,7 +123,7 @@ def _imported(context: Context, case: Case, runs: np.ndarray) -> Iterator[Drawn]
         yield Drawn(case.id, drawing_plane(context, case), index, class_index)
 
 
-def drawing_plane(context: Context, case: Case) -> str:
+def drawing_plane(context: Context, case: Case) -> Plane:
     """Return the plane that people draw in on this case."""
     view = context.view(case)
     k, j, i = view.shape

@@ -98,7 +98,7 @@ class Beat(threading.Thread):
             try:
                 with self._report.context.database.session(write=due) as session:
                     row = row_of(session, self._report.job)
-                    if row.cancel:
+                    if row.cancel or row.state != "running":  # somebody took us for dead: two at once help nobody
                         self._report.stop.set()
                     if due:
                         row.beat = now()
