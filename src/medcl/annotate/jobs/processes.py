@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
 
-NICE = 15
+NICE = 10
 """Priority of the worker: whoever draws comes first."""
 
 

@@ -28,7 +28,7 @@ GO_ON: dict[str, Any] = {"optim": {"ema": 0.98, "learning_rate": 2e-3, "warm_up"
 GO_ON_MEDCL: dict[str, Any] = {"start": 0.0, "ramp": 0.1}
 """MedCL from the newest model on: it knows enough for the terms without supervision to begin at once."""
 
-NOT_HERE = ("budget", "resume", "store", "cases", "holdout")
+NOT_HERE = ("resume", "store", "cases", "holdout")
 """Settings that would contradict what the page says."""
 
 
@@ -48,8 +48,8 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
     refused = [key for key in wanted if key in NOT_HERE]
     if refused:
         raise SettingsError(
-            f"settings: {', '.join(refused)} cannot be set for a training here; the time is given by 'minutes', and "
-            "strokes are held back by slice."
+            f"settings: {', '.join(refused)} cannot be set for a training here, where all that is drawn is learned "
+            "but for the slices held back."
         )
     values = copy.deepcopy(START) | {"threads": threads()}
     method = wanted.pop("method", {})
