@@ -1,4 +1,4 @@
-"""A tiny data set on oblique, mixed-up axes, and who calls its application. Imported as `annotate_tiny` (conftest.py)."""
+"""A tiny data set on oblique, mixed-up axes, and who calls its application; imported as `annotate_tiny`."""
 
 from __future__ import annotations
 

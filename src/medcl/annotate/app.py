@@ -110,7 +110,9 @@ def _usable(token: str | None) -> str:
     if token is None:
         return secrets.token_urlsafe(32)
     if len(token) < 16 or not all(sign.isascii() and (sign.isalnum() or sign in "-._~") for sign in token):
-        raise DataError("--token: expected at least 16 characters, letters, digits and -._~ only; leave it out for one.")
+        raise DataError(
+            "--token: expected at least 16 characters, letters, digits and -._~ only; leave it out for one."
+        )
     return token
 
 
@@ -151,7 +153,10 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, str(error.detail), headers=error.headers)
+        message = str(error.detail)
+        if message == "Not Found":
+            message = "nothing at this address; /api/openapi.json lists what there is."
+        return _problem(error.status_code, message, headers=error.headers)
 
     @app.exception_handler(OperationalError)
     def _database(_: Request, error: OperationalError) -> JSONResponse:

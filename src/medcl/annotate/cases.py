@@ -94,7 +94,9 @@ def summaries(context: Context, cases: list[Case]) -> list[CaseSummary]:
         rows = {row.id: row for row in session.scalars(_of(select(CaseRow), CaseRow.id, names))}
         drawn = _stroke_totals(session, names)
         predictions: dict[str, PredictionRow] = {}
-        for prediction in session.scalars(_of(select(PredictionRow), PredictionRow.case, names).order_by(PredictionRow.id)):
+        for prediction in session.scalars(
+            _of(select(PredictionRow), PredictionRow.case, names).order_by(PredictionRow.id)
+        ):
             predictions[prediction.case] = prediction
         return [
             _summary(context, session, case, rows.get(case.id), drawn.get(case.id, (0, 0.0)), predictions.get(case.id))
@@ -112,7 +114,9 @@ def _stroke_totals(session: Session, names: list[str]) -> dict[str, tuple[int, f
     stands = standing()
     counted = func.sum(sql_case((stands[0] & stands[1], 1), else_=0))
     query = _of(select(StrokeRow.case, counted, func.sum(StrokeRow.seconds)), StrokeRow.case, names)
-    return {case: (int(number), float(seconds)) for case, number, seconds in session.execute(query.group_by(StrokeRow.case))}
+    return {
+        case: (int(number), float(seconds)) for case, number, seconds in session.execute(query.group_by(StrokeRow.case))
+    }
 
 
 def _summary(

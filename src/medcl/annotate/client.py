@@ -42,7 +42,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _ACROSS = {"sagittal": 2, "coronal": 1, "axial": 0}  # axis of an array (K, J, I)
 
 
-class CallRefused(MedclError):
+class CallError(MedclError):
     """The server refused a call.
 
     Attributes:
@@ -56,7 +56,7 @@ class CallRefused(MedclError):
         self.details = details
 
 
-class StrokeConflict(CallRefused):
+class StrokeConflictError(CallError):
     """Somebody else changed the case since the version that the caller knew.
 
     Attributes:
@@ -124,7 +124,9 @@ class Client:
         self, classes: Sequence[str], *, channel: str = "image", groups: dict[str, list[str]] | None = None
     ) -> Project:
         """Make a data set of a folder of scans by naming the classes."""
-        return self._post(Project, "/api/project/setup", Setup(classes=list(classes), channel=channel, groups=groups or {}))
+        return self._post(
+            Project, "/api/project/setup", Setup(classes=list(classes), channel=channel, groups=groups or {})
+        )
 
     def cases(self, search: str = "", state: CaseState | None = None) -> list[CaseSummary]:
         """Return the case list, or the part of it that fits."""
@@ -193,7 +195,7 @@ class Client:
             stroke: Id; sending the same one again changes nothing.
 
         Raises:
-            StrokeConflict: The case has moved on.
+            StrokeConflictError: The case has moved on.
         """
         runs = runs_of_map(np.where(where, 0, UNLABELLED).astype(np.int16))[:, :2]
         if not len(runs):
@@ -289,13 +291,22 @@ class Client:
         return self._post(CaseSummary, _of(case, "review"), body)
 
     def export(
-        self, case: str, target: str | Path, *, what: Literal["mask", "strokes", "label"] = "mask", format: str = "nifti"  # noqa: A002  # as the endpoint calls it
+        self,
+        case: str,
+        target: str | Path,
+        *,
+        what: Literal["mask", "strokes", "label"] = "mask",
+        format: str = "nifti",  # noqa: A002  # as the endpoint calls it
     ) -> Path:
         """Write mask, strokes or label of a case to a file: 'nifti', 'nrrd' or 'dicom-seg'."""
         return self._save(target, _of(case, "export"), what=what, format=format)
 
     def export_all(
-        self, target: str | Path, *, what: Literal["mask", "strokes", "label"] = "mask", format: str = "nifti"  # noqa: A002  # as the endpoint calls it
+        self,
+        target: str | Path,
+        *,
+        what: Literal["mask", "strokes", "label"] = "mask",
+        format: str = "nifti",  # noqa: A002  # as the endpoint calls it
     ) -> Path:
         """Write the same of all cases into a zip file."""
         return self._save(target, "/api/export.zip", what=what, format=format)
@@ -369,9 +380,9 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     except json.JSONDecodeError:
         body = {}
     if answer.status_code == 409 and "overlaps" in body:
-        raise StrokeConflict(Conflict.model_validate(body))
+        raise StrokeConflictError(Conflict.model_validate(body))
     message = body.get("message") or f"the server answered {answer.status_code} without a reason."
-    raise CallRefused(message, answer.status_code, body.get("details"))
+    raise CallError(message, answer.status_code, body.get("details"))
 
 
 def _voxels(content: bytes) -> np.ndarray:

@@ -78,7 +78,7 @@ class Context:
         self.setting_up = threading.Lock()
 
     def recipe(self) -> dict[str, Any]:
-        """Return what `Context(**recipe)` in another process needs to open the same; the address may hold a password."""
+        """Return what `Context(**recipe)` in another process needs to open the same; it may hold a password."""
         return {
             "folder": str(self.folder),
             "database": self._database_url,

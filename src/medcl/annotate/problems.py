@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  # an answer, not an error of ours
     """A call that cannot be done; answered with `status` and a `Problem` body.
 
     Args:

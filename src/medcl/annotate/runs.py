@@ -38,7 +38,9 @@ def check_runs(values: Sequence[int], voxels: int) -> np.ndarray:
     if (runs[:, 1] < 1).any():
         raise DataError("runs: expected lengths of at least 1, got 0.")
     if int(ends.max()) > voxels:
-        raise DataError(f"runs: expected voxels below {voxels}, the number of voxels of this scan, got {ends.max() - 1}.")
+        raise DataError(
+            f"runs: expected voxels below {voxels}, the number of voxels of this scan, got {ends.max() - 1}."
+        )
     if (runs[1:, 0] < ends[:-1]).any():
         raise DataError("runs: expected rising runs that do not overlap; sort and join them.")
     return runs

@@ -71,9 +71,7 @@ def save(context: Context, case: Case, new: NewStroke, author: str) -> StrokeSav
             )
             session.add(stroke)
             session.flush()
-            context.tell(
-                session, "case", "stroke", case=case.id, version=row.version, stroke=stroke.id, author=author
-            )
+            context.tell(session, "case", "stroke", case=case.id, version=row.version, stroke=stroke.id, author=author)
             saved = StrokeSaved(version=row.version, stroke=_shown(stroke))
     except IntegrityError:  # the same id came for another case at the same moment
         raise _taken(new.id) from None
@@ -117,7 +115,9 @@ def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
     """Return the runs of a stroke that its case can take."""
     dataset, view = context.dataset(), context.view(case)
     if case.split != "Tr":
-        raise Refused(422, f"case {case.id}: only training cases take strokes, and this one lies in images{case.split}.")
+        raise Refused(
+            422, f"case {case.id}: only training cases take strokes, and this one lies in images{case.split}."
+        )
     if new.tool == "import":
         raise Refused(422, "tool: expected pen, line, eraser or flood; imports come from files in scribblesTr.")
     if new.tool == "eraser" and new.value is not None:
@@ -137,7 +137,9 @@ def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
             raise Refused(422, f"class '{name}' has no value in scribble_labels of dataset.json; add it there first.")
     across = view.size[_ACROSS[new.plane]]
     if new.slice >= across:
-        raise Refused(422, f"slice: case {case.id} has {across} {new.plane} slices (0 to {across - 1}), got {new.slice}.")
+        raise Refused(
+            422, f"slice: case {case.id} has {across} {new.plane} slices (0 to {across - 1}), got {new.slice}."
+        )
     return check_runs(new.runs, view.voxels)
 
 

@@ -1,4 +1,4 @@
-"""Who may call: token, cookie, same page only, known host names, limited bodies, headers that tell browsers to be strict.
+"""Who may call: token, cookie, same page only, known host names, limited bodies, headers that make browsers strict.
 
 Written as ASGI middleware, so that streams pass through it untouched. Guards against: other programs and pages in the
 same browser (token, SameSite cookie, own header and Origin: OWASP 'Cross-Site Request Forgery Prevention'), names that
@@ -22,8 +22,9 @@ COOKIE = "medcl"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self' blob: data:; "
-    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+    "connect-src 'self' blob: data:; img-src 'self' data: blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """Content security policy of the page; an answer with one of its own keeps it."""
 
@@ -39,7 +40,7 @@ OPEN = (("GET", "/monai/auth/"), ("POST", "/monai/auth/token"))
 _UNCHANGING = ("GET", "HEAD", "OPTIONS")
 _LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>medcl annotate</title>
 <h1>This page needs its key</h1>
-<p>Open the whole address that <code>medcl annotate</code> printed in the terminal; it ends in <code>?token=...</code></p>
+<p>Open the whole address that <code>medcl annotate</code> printed; it ends in <code>?token=...</code></p>
 """
 
 

@@ -1,7 +1,7 @@
 """A plain folder of scans becomes a data set: the user names the classes, files stay where and as they are.
 
-A folder in the dataset layout (`imagesTr`) gets its `dataset.json`. Any other folder gets a folder `medcl-dataset` inside
-it, with `dataset.json` and links to the scans, as `medcl init --out` makes it.
+A folder in the dataset layout (`imagesTr`) gets its `dataset.json`. Any other folder gets a folder `medcl-dataset`
+inside it, with `dataset.json` and links to the scans, as `medcl init --out` makes it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Between the database and `scribblesTr`: strokes are written to files, and files that somebody else changed are read.
 
-The database is the truth. A file that is there before the first stroke, or that changes while nobody draws here, becomes
-one stroke with the tool 'import' by the author 'file': it stands in for everything before it, and can be undone.
+The database is the truth. A file that is there before the first stroke, or that changes while nobody draws here,
+becomes one stroke with the tool 'import' by the author 'file': it stands in for all before it, and can be undone.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ def import_changed(context: Context, case: Case) -> None:
         row.file_digest = digest
         if not waiting:
             row.written_version = row.version
-        context.tell(
-            session, "case", "import", case=case.id, version=row.version, stroke=stroke.id, author=FILE_AUTHOR
-        )
+        context.tell(session, "case", "import", case=case.id, version=row.version, stroke=stroke.id, author=FILE_AUTHOR)
 
 
 def flush(context: Context, case_id: str | None = None) -> None:

@@ -28,7 +28,8 @@ def annotate(
         str | None, typer.Option("--token", help="Token of callers, at least 16 characters; default: a random one.")
     ] = None,
     database: Annotated[
-        str | None, typer.Option("--database", help="postgresql://USER@HOST/NAME for a team; default: SQLite in FOLDER.")
+        str | None,
+        typer.Option("--database", help="postgresql://USER@HOST/NAME for a team; default: SQLite in FOLDER."),
     ] = None,
     author: Annotated[
         str | None, typer.Option("--author", help="Name that strokes are kept under; default: your login.")
@@ -64,11 +65,11 @@ def annotate(
     listening = _listen(host, port)
     number = listening.getsockname()[1]
     address = f"http://{_shown(host)}:{number}/?token={app.state.token}"
-    typer.echo(f"medcl annotate {home}\n\n  {address}\n\nCtrl-C ends it; strokes are on the disk as soon as they are drawn.")
+    typer.echo(f"medcl annotate {home}\n\n  {address}\n\nCtrl-C ends it; no stroke is lost.")
     if not _is_loopback(host):
         typer.secho(
-            f"Warning: with --host {host} everybody in the network who has this address can see and change the data, and "
-            "it is sent unencrypted. An ssh tunnel, or a proxy with TLS in front, is safer; see docs/annotate.md.",
+            f"Warning: with --host {host} everybody in the network who has this address can see and change the data, "
+            "and it is sent unencrypted. An ssh tunnel, or a proxy with TLS in front, is safer; see docs/annotate.md.",
             fg=typer.colors.YELLOW,
             err=True,
         )
@@ -110,6 +111,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listening = socket.socket(family, socket.SOCK_STREAM)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, wanted))
+            listening.listen(2048)  # who is quicker than the start of the server waits
             return listening
         except OSError as error:
             reason = error.strerror or str(error)

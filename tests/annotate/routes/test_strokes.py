@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from annotate_tiny import OBLIQUE, TOKEN, Draw, make_dataset, serving, until
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import settings
@@ -16,7 +17,6 @@ from medcl.data.dataset import Dataset
 from medcl.data.io import read_map, write_map
 from medcl.data.labels import UNLABELLED
 from medcl.files import read_json, write_json
-from annotate_tiny import OBLIQUE, TOKEN, Draw, make_dataset, serving, until
 
 
 def drawn(app: FastAPI, case: str) -> np.ndarray:
@@ -58,7 +58,9 @@ def test_undo_and_redo_without_limit(app: FastAPI, client: TestClient, draw: Dra
         assert version == 4 + number
     assert (drawn(app, "upright") == UNLABELLED).all()
     for stroke in strokes:
-        version = client.post(f"/api/cases/upright/strokes/{stroke}/redo", json={"base_version": version}).json()["version"]
+        version = client.post(f"/api/cases/upright/strokes/{stroke}/redo", json={"base_version": version}).json()[
+            "version"
+        ]
     assert drawn(app, "upright")[:8].tolist() == [1, 2, 2, -1, -1, 0, 0, -1]
     history = client.get("/api/cases/upright/strokes").json()
     assert [stroke["id"] for stroke in history["strokes"]] == strokes  # the order stays that of drawing
@@ -194,7 +196,9 @@ class Drawing(RuleBasedStateMachine):
         answer = self.client.post("/api/cases/upright/strokes", json=body)
         assert answer.status_code == 200
         self.version += 1
-        self.strokes.append({"id": body["id"], "voxels": {n: value for n in range(start, start + length)}, "undone": False})
+        self.strokes.append(
+            {"id": body["id"], "voxels": dict.fromkeys(range(start, start + length), value), "undone": False}
+        )
 
     @precondition(lambda self: self.strokes)
     @rule(which=st.integers(0, 99))

@@ -28,7 +28,9 @@ _MOST_AT_ONCE = 500
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "`Event` as JSON in `data`, its id in `id`."}},
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "`Event` as JSON in `data`, its id in `id`."}
+    },
 )
 def follow_events(
     context: Here,

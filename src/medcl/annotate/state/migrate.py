@@ -39,8 +39,8 @@ def claim(database: Database, file: Path) -> None:
             session.flush()
         elif key != known:
             raise DataError(
-                f"{database.name}: this database is of another data set; make one for each. (If it is of this one, whose "
-                f"folder {file.parent.name} was removed, write {known} into {file}.)"
+                f"{database.name}: this database is of another data set; make one for each. (If it is of this one, "
+                f"whose folder {file.parent.name} was removed, write {known} into {file}.)"
             )
         if not file.is_file():
             with atomic_write(file) as temporary:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, Double, ForeignKey, Index, LargeBinary, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -29,7 +29,7 @@ class UtcTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """Columns by annotation."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: UtcTime, bytes: LargeBinary}  # noqa: RUF012
+    type_annotation_map = {float: Double, dict[str, Any]: JSON, list[Any]: JSON, datetime: UtcTime, bytes: LargeBinary}  # noqa: RUF012
 
 
 class ProjectRow(Base):

@@ -1,0 +1,1 @@
+var e={fromConfig(){throw Error(`This page reads no compressed zarr volumes.`)}};export{e as default};
