@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def create_app(
     app.state.context = context
     app.state.token = token
     app.state.closing = threading.Event()
-    app.state.on_start = [lambda: context.needs_setup or look_after(context)]  # jobs that waited or died meanwhile
+    app.state.on_start = [partial(_look_after_jobs, context)]
     app.state.on_stop = []
     for module in pkgutil.iter_modules(routes.__path__):
         app.include_router(import_module(f"{routes.__name__}.{module.name}").router)
@@ -102,6 +103,12 @@ def create_app(
     _serve_page(app, page)
     app.add_middleware(Guard, token=app.state.token, hosts=tuple(hosts))
     return app
+
+
+def _look_after_jobs(context: Context) -> None:
+    """Take up jobs that waited or died while no server ran."""
+    if not context.needs_setup:
+        look_after(context)
 
 
 def _usable(token: str | None) -> str:
