@@ -95,7 +95,7 @@ def create_app(
     app.state.context = context
     app.state.token = token
     app.state.closing = threading.Event()
-    app.state.on_start = [partial(_look_after_jobs, context)]
+    app.state.on_start = [partial(look_after, context)]  # jobs that waited or died meanwhile
     app.state.on_stop = []
     for module in pkgutil.iter_modules(routes.__path__):
         app.include_router(import_module(f"{routes.__name__}.{module.name}").router)
@@ -103,12 +103,6 @@ def create_app(
     _serve_page(app, page)
     app.add_middleware(Guard, token=app.state.token, hosts=tuple(hosts))
     return app
-
-
-def _look_after_jobs(context: Context) -> None:
-    """Take up jobs that waited or died while no server ran."""
-    if not context.needs_setup:
-        look_after(context)
 
 
 def _usable(token: str | None) -> str:

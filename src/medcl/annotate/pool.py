@@ -66,7 +66,7 @@ def make_pool(context: Context) -> Pool:
                 continue  # the case list says that its image cannot be read
         places = _places(session, {fact.id for fact in facts})
         counted = select(StrokeRow.value, func.count()).where(*standing(), StrokeRow.value.is_not(None))
-        counts = dict(session.execute(counted.group_by(StrokeRow.value)).all())  # type: ignore[arg-type]
+        counts = {row[0]: row[1] for row in session.execute(counted.group_by(StrokeRow.value))}
     strokes = tuple(int(counts.get(c, 0)) for c in range(len(dataset.classes)))
     return Pool(tuple(dataset.classes), tuple(facts), places, strokes)
 

@@ -31,9 +31,8 @@ def statistics(context: Context) -> Statistics:
             .where(*standing(), StrokeRow.value.is_not(None))
             .group_by(StrokeRow.value)
         ).all()
-        by_author = session.execute(
-            select(StrokeRow.author, func.count()).where(*standing()).group_by(StrokeRow.author)
-        ).all()
+        authors = select(StrokeRow.author, func.count()).where(*standing()).group_by(StrokeRow.author)
+        by_author = {author: int(number) for author, number in session.execute(authors)}
         undone = session.scalar(select(func.count()).select_from(StrokeRow).where(StrokeRow.undone.is_(True))) or 0
         models = list(session.scalars(select(ModelRow).order_by(ModelRow.id)))
     states = Counter(row.state for row in summaries(context, context.cases()))
@@ -42,9 +41,9 @@ def statistics(context: Context) -> Statistics:
         undone=undone,
         seconds=seconds,
         voxels=voxels,
-        by_class={name: 0 for name in classes}
+        by_class=dict.fromkeys(classes, 0)
         | {classes[c]: number for c, number in by_class if c is not None and c < len(classes)},
-        by_author={author: number for author, number in by_author},
+        by_author=by_author,
         cases={state: states[state] for state in get_args(CaseState)},
         curve=[
             Moment(

@@ -20,6 +20,7 @@ from medcl.data.layout import Case
 from medcl.errors import DataError
 from medcl.files import file_digest
 from medcl.queries.places import PLANES, drawing_axis
+from medcl.queries.pool import Plane
 
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
@@ -119,7 +120,7 @@ def _imported(context: Context, case: Case, runs: np.ndarray) -> Iterator[Drawn]
         yield Drawn(case.id, drawing_plane(context, case), index, class_index)
 
 
-def drawing_plane(context: Context, case: Case) -> str:
+def drawing_plane(context: Context, case: Case) -> Plane:
     """Return the plane that people draw in on this case."""
     view = context.view(case)
     k, j, i = view.shape

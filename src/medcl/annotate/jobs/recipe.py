@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medcl.annotate.jobs.processes import threads
 from medcl.annotate.schemas import NewJob
 from medcl.errors import SettingsError
 from medcl.settings import TrainSettings
@@ -28,7 +29,7 @@ GO_ON: dict[str, Any] = {"optim": {"ema": 0.98, "learning_rate": 2e-3, "warm_up"
 GO_ON_MEDCL: dict[str, Any] = {"start": 0.0, "ramp": 0.1}
 """MedCL from the newest model on: it knows enough for the terms without supervision to begin at once."""
 
-NOT_HERE = ("budget", "resume", "store", "cases", "holdout")
+NOT_HERE = ("resume", "store", "cases", "holdout")
 """Settings that would contradict what the page says."""
 
 
@@ -42,14 +43,12 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
     Raises:
         SettingsError: A key that has another place here, or a path through a single value.
     """
-    from medcl.annotate.jobs.training import threads
-
     wanted = nested(asked.settings)
     refused = [key for key in wanted if key in NOT_HERE]
     if refused:
         raise SettingsError(
-            f"settings: {', '.join(refused)} cannot be set for a training here; the time is given by 'minutes', and "
-            "strokes are held back by slice."
+            f"settings: {', '.join(refused)} cannot be set for a training here, where all that is drawn is learned "
+            "but for the slices held back."
         )
     values = copy.deepcopy(START) | {"threads": threads()}
     method = wanted.pop("method", {})

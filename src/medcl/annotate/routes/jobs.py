@@ -59,6 +59,8 @@ def cancel_job(context: Here, author: Author, job: Number) -> Job:
 
 def look_after(context: Context) -> None:
     """Mark jobs whose process died, and start a worker where jobs wait and none runs."""
+    if context.needs_setup:
+        return
     queue.bury(context)
     if queue.waiting(context):
         start_worker(context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
@@ -21,7 +21,9 @@ from medcl.data.io import read_map
 from medcl.data.layout import Case
 
 router = APIRouter(prefix="/api/cases", tags=["predictions"])
-_NIFTI = {200: {"content": {NIFTI: {}}, "description": "NIfTI-1, uncompressed, in the view grid."}}
+_NIFTI: dict[int | str, dict[str, Any]] = {
+    200: {"content": {NIFTI: {}}, "description": "NIfTI-1, uncompressed, in the view grid."}
+}
 
 
 @router.get("/{case}/prediction.nii", response_class=FileResponse, responses=_NIFTI)
