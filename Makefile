@@ -12,13 +12,14 @@ BIN := .venv/bin
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 READY := .venv/.ready-$(KEY)
 
-.PHONY: help setup demo test lint types docs bench clean
+.PHONY: help setup demo test lint types docs bench web web-check clean
 
 help:
 	@echo "make demo    made-up hearts: strokes -> training -> masks -> report (about five minutes)"
 	@echo "make test    all tests"
 	@echo "make lint    ruff, and mypy on the package"
 	@echo "make docs    regenerate docs/cli.md and docs/images"
+	@echo "make web     rebuild the annotation page from web/ (needs Node 20 or newer; nothing else does)"
 	@echo "make bench   list the benchmarks and how to run them"
 
 setup: $(READY)
@@ -54,6 +55,17 @@ docs: $(READY)
 bench: $(READY)
 	@$(BIN)/python -c "import ast, pathlib; [print(f'{p}: {(ast.get_docstring(ast.parse(p.read_text())) or str()).splitlines()[0]}') \
 		for p in sorted(pathlib.Path('benchmarks').glob('*.py'))]"
+
+web:
+	cd web && npm ci && npm run build
+
+# The source of the page type-checks, its unit tests pass, and building it gives the files that are committed.
+web-check:
+	@command -v npm >/dev/null || { echo "Node is not installed: the annotation page is taken as it is committed, its source is not checked."; exit 0; }; \
+	set -e; cd web; npm ci; npm run types; npm test; \
+	built=$$(mktemp -d); npx vite build --outDir "$$built" --emptyOutDir; \
+	diff -r "$$built" ../src/medcl/annotate/page || { echo "src/medcl/annotate/page is not what web/ builds: run make web and commit it."; exit 1; }; \
+	rm -r "$$built"
 
 clean:
 	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from annotating import Annotator, Saved, Server, drawing, make_folder
-
 from medcl.annotate.runs import unpack
 from medcl.data.dataset import Dataset
 from medcl.data.labels import UNLABELLED
@@ -126,7 +125,9 @@ def _look(folder: Path, saved: list[Saved]) -> list[str]:
             problems.append(f"database damaged: {integrity[:3]}")
         rows = {
             UUID(str(key)): (case, value, version, runs)
-            for key, case, value, version, runs in connection.execute("SELECT id, \"case\", value, version, runs FROM strokes")
+            for key, case, value, version, runs in connection.execute(
+                'SELECT id, "case", value, version, runs FROM strokes'
+            )
         }
     for stroke in saved:
         row = rows.get(UUID(stroke.id))
@@ -172,8 +173,7 @@ def _compare_files(server: Server, folder: Path, names: list[str]) -> list[str]:
             if not listed["drawn"]:
                 continue
             drawn = dataset.read_scribble(case) if case.scribble is not None else np.full(SIZE, UNLABELLED)
-            counts = {str(value): int(count) for value, count in zip(*np.unique(drawn, return_counts=True), strict=True)}
-            counts.pop(str(UNLABELLED), None)
+            counts = {str(value): int((drawn == value).sum()) for value in np.unique(drawn) if value != UNLABELLED}
             if counts != listed["drawn"]:
                 problems.append(f"{case.id}: the file holds {counts}, the history {listed['drawn']}")
         if not problems:

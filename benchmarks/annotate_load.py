@@ -3,8 +3,8 @@
     python benchmarks/annotate_load.py [--people 20] [--seconds 120] [--no-training] [--out RUNS/annotate_load.json]
 
 Starts the true server on made-up scans. Everybody draws a stroke about every second, mostly on scans of their own,
-sometimes on a shared one; meanwhile others list cases and load volumes, as pages do. The time of saving is from the call
-to its answer, at the caller. Asked for: no error, p95 below 200 ms and median below 100 ms on two cores.
+sometimes on a shared one; meanwhile others list cases and load volumes, as pages do. The time of saving is from the
+call to its answer, at the caller. Asked for: no error, p95 below 200 ms and median below 100 ms on two cores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from annotating import Annotator, Server, drawing, make_folder
-
 from medcl.files import write_json
 
 

@@ -234,7 +234,7 @@ def parsed_params(text: str) -> dict[str, Any]:
 def numbers_to_classes(params: dict[str, Any], classes: tuple[str, ...]) -> dict[int, int]:
     """Say which class each number of a sent label means.
 
-    3D Slicer numbers the segments that it sends 1, 2, ... in the order of `label_info`, whose `idx` counts those that it
+    3D Slicer numbers the segments that it sends 1, 2, ... in the order of `label_info`, whose `idx` counts those it
     left out too. Where the two differ nobody can tell what a number means.
 
     Args:

@@ -97,15 +97,16 @@ class Encoding:
         table = {index: value for index, value in enumerate(self.values) if value is not None}
         if self.ignore is not None:
             table[UNLABELLED] = self.ignore
-        result = np.zeros(indices.shape, np.min_scalar_type(0))
-        for value in table.values():
-            result = result.astype(np.promote_types(result.dtype, np.min_scalar_type(value)), copy=False)
-        for index in np.unique(indices):
-            if int(index) not in table:
-                what = IGNORE if index == UNLABELLED else f"class index {int(index)}"
+        kind = np.result_type(np.min_scalar_type(0), *map(np.min_scalar_type, table.values()))
+        low, high = int(indices.min(initial=UNLABELLED)), int(indices.max(initial=0))
+        lookup = np.zeros(high - low + 1, kind)
+        for index in range(low, high + 1):
+            if index in table:
+                lookup[index - low] = table[index]
+            elif (indices == index).any():
+                what = IGNORE if index == UNLABELLED else f"class index {index}"
                 raise DataError(f"{what} has no file value; known: {self.describe()}.")
-            result[indices == index] = table[int(index)]
-        return result
+        return lookup[indices - low]  # one pass; large scans are encoded while people draw
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,12 @@ def world(tmp_path: Path, complete_dicom: Callable[..., Path]) -> Iterator[World
     folder = tmp_path / "hearts"
     generator = np.random.default_rng(0)
     for name, geometry in (("oblique", OBLIQUE), ("plain", PLAIN)):
-        image = Image(generator.normal(100, 30, (1, *SIZE)).astype(np.float32), geometry)
+        image = Image(generator.integers(-1000, 950, (1, *SIZE)).astype(np.int16), geometry)
         write_image(folder / "imagesTr" / f"{name}_0000.nii.gz", image)
-    write_image(folder / "imagesTs" / "test_0000.nii.gz", Image(np.zeros((1, *SIZE), np.float32), PLAIN))
+    write_image(
+        folder / "imagesTs" / "test_0000.nii.gz",
+        Image(generator.integers(-1000, 950, (1, *SIZE)).astype(np.int16), PLAIN),
+    )
     complete_dicom(folder / "imagesTr" / "ct_0000", generator.integers(0, 2000, SIZE))
     labels = {"background": 0, "RV": 1, "LV": 5, "ignore": 9}  # numbers that are no indices
     content = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}

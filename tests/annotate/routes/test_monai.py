@@ -173,9 +173,7 @@ def test_submit_label_as_slicer_does(world: Any, public: PublicClient, tmp_path:
     sent = tmp_path / "label.nii.gz"
     write_map(sent, some_mask() // 2, geometry)  # Slicer numbers the segments that it sends: 1 is LV here
     params = {"label_info": [{"name": "LV", "idx": 1}], "client_id": "user-xyz"}
-    answer = public.send(
-        "PUT", "/datastore/label?image=oblique", {"params": json.dumps(params)}, {"label": sent}
-    )
+    answer = public.send("PUT", "/datastore/label?image=oblique", {"params": json.dumps(params)}, {"label": sent})
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"image": "oblique", "label": "oblique"}
     dataset = Dataset.open(world.folder)

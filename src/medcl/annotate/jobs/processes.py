@@ -113,3 +113,12 @@ def step_back() -> None:
         os.nice(NICE)
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
+
+
+def threads() -> int:
+    """Return how many threads to compute with: on a small machine all, as the priority is low; else one less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return cores if cores <= 2 else cores - 1

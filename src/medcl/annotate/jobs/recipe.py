@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medcl.annotate.jobs.processes import threads
 from medcl.annotate.schemas import NewJob
 from medcl.errors import SettingsError
 from medcl.settings import TrainSettings
@@ -42,8 +43,6 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
     Raises:
         SettingsError: A key that has another place here, or a path through a single value.
     """
-    from medcl.annotate.jobs.training import threads
-
     wanted = nested(asked.settings)
     refused = [key for key in wanted if key in NOT_HERE]
     if refused:

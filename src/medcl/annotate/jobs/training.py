@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from medcl.annotate.jobs.holdback import scores
 from medcl.annotate.jobs.material import Material, gather
 from medcl.annotate.jobs.plans import plan_for
 from medcl.annotate.jobs.predicting import Predictor
+from medcl.annotate.jobs.processes import threads
 from medcl.annotate.jobs.progress import Report, Stopped
 from medcl.annotate.jobs.recipe import has_file, settings_for
 from medcl.annotate.schemas import NewJob
@@ -275,15 +275,6 @@ class _Watcher:
         from medcl.data.store import Store
 
         return Store.prepare(self.material.dataset, plan, self.context.state / "store", splits=("Tr", "Val"))
-
-
-def threads() -> int:
-    """Return how many threads to compute with: on a small machine all, as the priority is low; else one less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    return cores if cores <= 2 else cores - 1
 
 
 def _note_strokes(context: Context, job: int, strokes: int) -> None:

@@ -77,7 +77,8 @@ def predict_job(context: Context, report: Report, job: int, asked: NewJob) -> st
     from sqlalchemy import select
 
     from medcl.annotate.jobs.predicting import Predictor
-    from medcl.annotate.jobs.training import newest_model, threads
+    from medcl.annotate.jobs.processes import threads
+    from medcl.annotate.jobs.training import newest_model
     from medcl.annotate.state.tables import ModelRow
     from medcl.inference.model import Model
     from medcl.inference.postprocess import unions_of
