@@ -76,7 +76,8 @@ def run(scratch: Path, rounds: int, *, training: bool, seed: int = 0, longest: f
                 if training:
                     _begin_training(server, problems)
                     _wait_for_work(server)
-                time.sleep(dice.uniform(0.3, longest))
+                _wait_for_strokes(people)
+                time.sleep(dice.uniform(0.0, longest))
                 if kind in ("worker", "both"):
                     killed_workers += server.kill_workers()
                 if kind in ("server", "both"):
@@ -108,6 +109,12 @@ def _begin_training(server: Server, problems: list[str]) -> None:
     answer = httpx.post(f"{server.address}/api/jobs", headers=server.headers, json={"minutes": 0.5}, timeout=30)
     if answer.status_code not in (200, 201, 202, 409):
         problems.append(f"POST /api/jobs: {answer.status_code} {answer.text[:200]}")
+
+
+def _wait_for_strokes(people: list[Annotator], enough: int = 10, patience: float = 60.0) -> None:
+    until = time.monotonic() + patience
+    while time.monotonic() < until and sum(len(annotator.saved) for annotator in people) < enough:
+        time.sleep(0.05)
 
 
 def _wait_for_work(server: Server, patience: float = 20.0) -> None:

@@ -3,9 +3,9 @@
     python benchmarks/annotate_page.py [--size 200 512 512] [--strokes 30] [--out RUNS/annotate_page.json]
 
 Starts the true server on one made-up scan and opens the true page in headless Chromium over loopback. "Ready" is from
-the call of the address until the scan is on the screen and can be drawn on, in a fresh browser profile, after the server
-has the file in its cache. "Saved" is from pen up until the page says that all is saved. A slice change is from the call
-until the graphics card (here a processor) has finished the picture. Asked for: 2 s, 100 ms, 50 ms.
+the call of the address until the scan is on the screen and can be drawn on, in a fresh browser profile, after the
+server has the file in its cache. "Saved" is from pen up until the page says that all is saved. A slice change is from
+the call until the graphics card (here a processor) has finished the picture. Asked for: 2 s, 100 ms, 50 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A short version of `benchmarks/annotate_kill.py`: the true server is killed while people draw; nothing may be lost."""
+"""A short version of `benchmarks/annotate_kill.py`: the server is killed while people draw, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kill(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_a_killed_server_loses_no_acknowledged_stroke(kill: ModuleType, tmp_path: Path) -> None:
     found = kill.run(tmp_path, 2, training=False, seed=1, longest=1.0)
     assert found["problems"] == []
-    assert found["acknowledged_strokes"] > 10
+    assert found["acknowledged_strokes"] >= 20
     assert found["lost"] == 0
 
 
