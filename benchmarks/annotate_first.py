@@ -4,7 +4,7 @@
 
 A made-up person draws ten strokes (every class in the slices that `coverage` asks for), presses *Train* with the first
 case open, and looks at each prediction that arrives. Useful: mean Dice of the structures of the open case >= 0.75.
-Run it on idle cores: seconds count.
+Run it on idle cores: seconds count. `cpu_seconds` is what worker and job had computed by then, whatever the load.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from annotator import Annotator, machine, phantoms, served, write
+from annotator import Annotator, cpu_seconds, machine, phantoms, served, write
 
 USEFUL = 0.75
 
@@ -44,7 +44,7 @@ def once(folder: Path, seed: int, *, strokes: int, minutes: float) -> dict[str, 
                 after = round(time.monotonic() - begin, 1)
                 newest[row.id] = score
                 if row.id == open_case:
-                    looks.append({"seconds": after, "dice": round(score, 4)})
+                    looks.append({"seconds": after, "cpu_seconds": cpu_seconds(folder), "dice": round(score, 4)})
                     if useful is None and score >= USEFUL:
                         useful = after
                 if everywhere is None and len(newest) == 8 and np.mean(list(newest.values())) >= USEFUL:

@@ -153,6 +153,19 @@ def phantoms(out: Path, *, cases: int, test: int, seed: int) -> tuple[Path, Trut
     return folder, truth
 
 
+def cpu_seconds(folder: Path) -> float:
+    """Return the processor time that worker and job of a folder have used so far."""
+    import psutil
+
+    total = 0.0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()) == folder / ".medcl":
+                times = process.cpu_times()
+                total += times.user + times.system
+    return round(total, 1)
+
+
 def machine() -> dict[str, Any]:
     """Return what a timing depends on."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

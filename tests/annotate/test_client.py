@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-import uvicorn
 from annotate_tiny import TOKEN, make_dataset
 from fastapi import FastAPI
 
-from medcl.annotate import Client, create_app
+from medcl.annotate import Client, create_app, serve
 from medcl.annotate.client import CallError, StrokeConflictError
+from medcl.annotate.server import _server, listen
 from medcl.data.dataset import Dataset
 from medcl.data.labels import UNLABELLED
 from medcl.errors import MedclError
@@ -20,24 +20,33 @@ from medcl.errors import MedclError
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FastAPI]]:
-    """Run a true server on a free port."""
+    """Run a true server on a free port; give its address and application."""
     app = create_app(make_dataset(tmp_path_factory.mktemp("served") / "tiny"), token=TOKEN)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=2, ws="none"))
-    thread = threading.Thread(target=server.run)
+    listening = listen("127.0.0.1", 0)
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/?token={TOKEN}", app
-    app.state.closing.set()
-    server.should_exit = True
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/?token={TOKEN}", app
+    server.end()
     thread.join(timeout=30)
+    assert not thread.is_alive()
 
 
 @pytest.fixture
 def client(running: tuple[str, FastAPI]) -> Iterator[Client]:
     with Client(running[0], author="Zoë") as caller:
         yield caller
+
+
+def test_a_server_for_the_length_of_a_block(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny")
+    with serve(folder, author="Zoë") as caller:
+        saved = caller.draw("upright", np.ones((4, 20, 24), bool), 1)
+        events = caller.events(after=0)
+        assert next(events).case == "upright"  # an open stream does not keep it from ending
+        assert saved.stroke.author == "Zoë"
+    events.close()
+    assert (folder / "scribblesTr" / "upright.nii.gz").is_file()
 
 
 def test_a_whole_session(client: Client, running: tuple[str, FastAPI], tmp_path: Path) -> None:

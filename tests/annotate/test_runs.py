@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcl.annotate.runs import check_runs, overlap, pack, replay, runs_of_map, unpack
+from medcl.annotate.runs import check_runs, count_classes, overlap, pack, replay, runs_of_map, unpack
 from medcl.data.labels import UNLABELLED
 from medcl.errors import DataError
 
@@ -27,6 +27,8 @@ def test_replay_is_painting_voxel_by_voxel(strokes: list[tuple[set[int], int | N
             expected[voxel] = UNLABELLED if value is None else value
     found = replay(VOXELS, [(pairs(voxels), value) for voxels, value in strokes])
     assert found.tolist() == expected
+    counts = {value: expected.count(value) for value in range(4) if value in expected}
+    assert count_classes([(pairs(voxels), value) for voxels, value in strokes]) == counts
 
 
 @given(st.lists(st.integers(-1, 3), min_size=VOXELS, max_size=VOXELS), sets)
@@ -34,6 +36,8 @@ def test_an_import_stands_in_for_everything_before_it(flat: list[int], before: s
     view = np.array(flat, np.int16)
     imported = unpack(pack(runs_of_map(view)), 3)
     np.testing.assert_array_equal(replay(VOXELS, [(pairs(before), 2), (imported, None)]), view)
+    counts = {value: flat.count(value) for value in range(4) if value in flat}
+    assert count_classes([(pairs(before), 2), (imported, None)]) == counts
 
 
 @given(sets)

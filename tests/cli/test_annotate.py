@@ -114,7 +114,7 @@ def test_a_port_that_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         port = taken.getsockname()[1]
         result = run(str(folder), "--port", str(port), "--no-browser")
         assert (result.exit_code, f"port {port}" in result.output) == (1, True)
-        monkeypatch.setattr(annotate, "_PORT", port)
+        monkeypatch.setattr("medcl.annotate.server.PORT", port)
         result = run(str(folder), "--no-browser")  # not asked for: a free one will do
         assert result.exit_code == 0
         assert served

@@ -1,6 +1,7 @@
 /** The case that lies open: its image, strokes, history and prediction, and what drawing on it does. */
 
 import { enclosed, segment, tip } from "./draw/pen"
+import { drawingPlane } from "./draw/grid"
 import { toRedo, toUndo } from "./draw/history"
 import { StrokeMap } from "./draw/map"
 import { bytesOf } from "./draw/nifti"
@@ -60,7 +61,7 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
   }
 
   get isFlat(): boolean {
-    return this.summary?.size[2] === 1
+    return this.summary?.size.includes(1) === true
   }
 
   // --- opening ---
@@ -92,12 +93,19 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
       for (const entry of this.queue.pending(summary.id)) this.replay(entry)
       this.viewer.setStrokes(this.map!.shown)
       this.applyLook()
-      if (this.isFlat) this.viewer.setLayout("axial")
-      else if (plane && this.viewer.layout !== "multi") this.viewer.setLayout(plane)
+      const own = drawingPlane(this.viewer.grid!)
+      const { layout } = this.viewer
+      if (this.isFlat) this.viewer.setLayout(own)
+      else if (layout !== "multi" && layout !== "3d") this.viewer.setLayout(plane ?? own)
       if (place) this.viewer.goTo(place)
-    } finally {
-      if (!loading.signal.aborted) this.setBusy("")
+    } catch (error) {
+      if (loading.signal.aborted) return
+      this.map = null
+      this.viewer.clear() // another case's picture must not stand under this one's name
+      this.setBusy(`${summary.id} cannot be shown. ${error instanceof Error ? error.message : String(error)}`)
+      throw error
     }
+    this.setBusy("")
     this.emit("case", "strokes")
     await this.loadPrediction()
   }

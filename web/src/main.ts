@@ -27,7 +27,7 @@ function say(message: string): void {
   window.clearTimeout(silence)
   silence = window.setTimeout(() => {
     line.textContent = ""
-  }, 9000)
+  }, 7000)
 }
 
 async function start(): Promise<void> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { type Grid, voxelNumber, voxelPlace } from "../src/draw/grid"
+import { drawingPlane, type Grid, voxelNumber, voxelPlace } from "../src/draw/grid"
 import { toRedo, toUndo } from "../src/draw/history"
 import { StrokeMap } from "../src/draw/map"
 import { enclosed, segment, tip } from "../src/draw/pen"
@@ -72,6 +72,19 @@ describe("pen", () => {
     drawn[voxelNumber(grid.size, [2, 0, 1])] = 0
     expect(enclosed(grid, "axial", drawn, [2, 1, 1])).toBeNull()
     expect(enclosed(grid, "axial", drawn, [1, 1, 1])).toEqual([])
+  })
+})
+
+describe("plane to draw in", () => {
+  it.each([
+    [[20, 24, 12], [1, 1, 1], "axial"],
+    [[20, 24, 12], [1, 1, 8], "axial"],
+    [[8, 160, 160], [8, 1.3, 1.3], "sagittal"],
+    [[160, 12, 160], [1, 5, 1], "coronal"],
+    [[160, 1, 160], [1, 1, 1], "coronal"],
+    [[20, 24, 12], [1.05, 1, 1], "axial"],
+  ] as const)("of %j voxels of %j mm is %s", (size, spacing, plane) => {
+    expect(drawingPlane({ size: [...size], spacing: [...spacing] })).toBe(plane)
   })
 })
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
-import numpy as np
 from sqlalchemy import case as sql_case
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,7 +15,6 @@ from medcl.annotate.schemas import CaseState, CaseSummary, ClassInfo, ModelState
 from medcl.annotate.state.rows import standing
 from medcl.annotate.state.tables import CaseRow, EventRow, ModelRow, PredictionRow, StrokeRow
 from medcl.annotate.volumes import is_color
-from medcl.data.labels import UNLABELLED
 from medcl.data.layout import Case
 from medcl.errors import DataError
 
@@ -26,10 +23,6 @@ if TYPE_CHECKING:
 
 COLORS = ("#8c8c8c", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 """Background and classes, apart for colour-blind eyes (Okabe and Ito, 'Color Universal Design', 2008)."""
-
-_MOST_COUNTS = 10_000
-_counts: OrderedDict[tuple[str, str, int], dict[int, int]] = OrderedDict()
-_guard = threading.Lock()
 
 
 def class_color(index: int) -> str:
@@ -149,26 +142,10 @@ def _summary(
         channels=1 if color else len(context.dataset().channels),
         color=color,
         strokes=drawn[0],
-        drawn=_drawn(context, session, case, version) if drawn[0] and readable else {},
+        drawn=context.drawn_voxels(session, case, version) if drawn[0] and readable else {},
         seconds=drawn[1],
         version=version,
         prediction=None if prediction is None else PredictionInfo.model_validate(prediction, from_attributes=True),
         reviewed_by=row.verdict_by if row and verdict else None,
         thumbnail=f"/api/cases/{quote(case.id, safe='')}/thumbnail.png",
     )
-
-
-def _drawn(context: Context, session: Session, case: Case, version: int) -> dict[int, int]:
-    """Count stroked voxels by class."""
-    key = (str(context.folder), case.id, version)
-    with _guard:
-        if key in _counts:
-            return _counts[key]
-    flat, _ = context.strokes_in_view(session, case)
-    counts = np.bincount(flat[flat != UNLABELLED])
-    result = {index: int(count) for index, count in enumerate(counts) if count}
-    with _guard:
-        _counts[key] = result
-        while len(_counts) > _MOST_COUNTS:
-            _counts.popitem(last=False)
-    return result

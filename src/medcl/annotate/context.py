@@ -249,6 +249,10 @@ class Context:
                             "put the old image back.") from None  # fmt: skip
         return flat, version
 
+    def drawn_voxels(self, session: Session, case: Case, version: int) -> dict[int, int]:
+        """Return class index -> stroked voxels of a case at its version."""
+        return self._maps.counts(session, case.id, version, self.view(case).voxels)
+
     def flush(self, case_id: str | None = None) -> None:
         """Write what is drawn into the files of `scribblesTr`, so that the folder is valid for every command.
 

@@ -9,11 +9,14 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from medcl.annotate.runs import paint, replay, unpack
+from medcl.annotate.runs import count_classes, paint, replay, unpack
 from medcl.annotate.state.tables import StrokeRow
+from medcl.data.labels import UNLABELLED
 
 MOST_BYTES = 512 << 20
 """Memory for maps; the newest one is kept however large it is."""
+
+_FEW_VOXELS = 1 << 20
 
 
 class DrawnMaps:
@@ -21,6 +24,7 @@ class DrawnMaps:
 
     def __init__(self) -> None:
         self._maps: OrderedDict[str, tuple[int, np.ndarray]] = OrderedDict()
+        self._counts: dict[str, tuple[int, dict[int, int]]] = {}
         self._lock = threading.Lock()
 
     def at(self, session: Session, case_id: str, version: int, voxels: int) -> np.ndarray:
@@ -51,6 +55,22 @@ class DrawnMaps:
         flat.flags.writeable = False
         self._keep(case_id, version, flat)
         return flat
+
+    def counts(self, session: Session, case_id: str, version: int, voxels: int) -> dict[int, int]:
+        """Return class index -> stroked voxels; see `at`. No map is made unless strokes cover much of the scan."""
+        with self._lock:
+            known, counts = self._counts.get(case_id, (-1, {}))
+        if known == version:
+            return counts
+        pieces = _pieces(session, case_id, 0)
+        if sum(int(runs[:, 1].sum()) for runs, _ in pieces) > max(voxels // 8, _FEW_VOXELS):
+            flat = self.at(session, case_id, version, voxels)
+            counts = {index: int(n) for index, n in enumerate(np.bincount(flat[flat != UNLABELLED])) if n}
+        else:
+            counts = count_classes(pieces)
+        with self._lock:
+            self._counts[case_id] = (version, counts)
+        return counts
 
     def _keep(self, case_id: str, version: int, flat: np.ndarray) -> None:
         with self._lock:

@@ -125,6 +125,29 @@ def replay(voxels: int, strokes: Iterable[tuple[np.ndarray, int | None]]) -> np.
     return flat
 
 
+def count_classes(strokes: Sequence[tuple[np.ndarray, int | None]]) -> dict[int, int]:
+    """Count the voxels of each class on the map that `replay` returns, without making it: strokes are small.
+
+    Args:
+        strokes: As `replay` takes them.
+
+    Returns:
+        Class index -> voxels, for the classes that are drawn.
+    """
+    first = max((number for number, (runs, _) in enumerate(strokes) if runs.shape[1] == 3), default=0)
+    voxels, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int16)]
+    for runs, value in strokes[first:]:
+        lengths = runs[:, 1]
+        before = np.cumsum(lengths) - lengths
+        voxels.append(np.repeat(runs[:, 0] - before, lengths) + np.arange(lengths.sum()))
+        classes = runs[:, 2] if runs.shape[1] == 3 else np.full(len(runs), UNLABELLED if value is None else value)
+        values.append(np.repeat(classes.astype(np.int16), lengths))
+    newest_first = np.concatenate(voxels)[::-1]
+    left = np.concatenate(values)[::-1][np.unique(newest_first, return_index=True)[1]]
+    counts = np.bincount(left[left != UNLABELLED])
+    return {index: int(count) for index, count in enumerate(counts) if count}
+
+
 def overlap(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two sets of rising runs share a voxel."""
     if not len(first) or not len(second):
@@ -137,4 +160,4 @@ def overlap(first: np.ndarray, second: np.ndarray) -> bool:
     return bool((inside | reached).any())
 
 
-__all__ = ["check_runs", "overlap", "pack", "paint", "replay", "runs_of_map", "unpack"]
+__all__ = ["check_runs", "count_classes", "overlap", "pack", "paint", "replay", "runs_of_map", "unpack"]

@@ -30,9 +30,7 @@ COMMANDS = {
     "import": CommandEntry("medcl.cli.import_:import_", "Write a downloaded public data set as a dataset folder."),
     "phantom": CommandEntry("medcl.cli.phantom:phantom", "Write a made-up dataset with dense labels and strokes."),
     "scribble": CommandEntry("medcl.cli.scribble:scribble", "Draw strokes from dense labels, as people draw them."),
-    "annotate": CommandEntry(
-        "medcl.cli.annotate:annotate", "Draw, train and correct on a web page, and see where to draw next."
-    ),
+    "annotate": CommandEntry("medcl.cli.annotate:annotate", "Draw, train and correct on a web page."),
     "train": CommandEntry("medcl.cli.train:train", "Train a segmentation model from strokes."),
     "predict": CommandEntry("medcl.cli.predict:predict", "Write masks for images, in the geometry of each image."),
     "evaluate": CommandEntry("medcl.cli.evaluate:evaluate", "Score predictions against labels and write a report."),

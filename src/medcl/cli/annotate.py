@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     import socket
 
-_PORT = 8765
-
 
 def annotate(
     folder: Annotated[Path, typer.Argument(help="Dataset folder, or any folder of scans.")],
@@ -50,6 +48,7 @@ def annotate(
     Example: medcl annotate hearts
     """
     from medcl.annotate import create_app  # says which extra is missing
+    from medcl.annotate.server import listen
 
     home = str(folder)
     names = [*(name or []), *_own_names(host)]
@@ -62,7 +61,7 @@ def annotate(
         links=links or [],
         scribbles=scribbles,
     )
-    listening = _listen(host, port)
+    listening = listen(host, port)
     number = listening.getsockname()[1]
     address = f"http://{_shown(host)}:{number}/?token={app.state.token}"
     typer.echo(f"medcl annotate {home}\n\n  {address}\n\nCtrl-C ends it; no stroke is lost.")
@@ -78,44 +77,14 @@ def annotate(
 
 def _serve(app: Any, listening: socket.socket, open_address: str | None) -> None:
     """Answer calls until Ctrl-C."""
-    import uvicorn
+    import webbrowser
 
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            app.state.closing.set()  # else open event streams would keep it from ending
-            super().handle_exit(sig, frame)
+    from medcl.annotate.server import run
 
-    # No access log: it would hold the token of the first address.
-    config = uvicorn.Config(
-        app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5, ws="none"
-    )
-    if open_address is not None:
-        import webbrowser
-
-        app.state.on_start.append(lambda: webbrowser.open(open_address))
     try:
-        Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn has ended in order and passes the signal on
+        run(app, listening, None if open_address is None else lambda: webbrowser.open(open_address))
+    except KeyboardInterrupt:  # the server has ended in order and passes the signal on
         raise typer.Exit(0) from None
-
-
-def _listen(host: str, port: int | None) -> socket.socket:
-    import socket
-
-    from medcl.errors import MedclError
-
-    reason = ""
-    for wanted in (port,) if port is not None else (_PORT, 0):
-        try:
-            family = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM)[0][0]
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, wanted))
-            listening.listen(2048)  # who is quicker than the start of the server waits
-            return listening
-        except OSError as error:
-            reason = error.strerror or str(error)
-    raise MedclError(f"cannot listen on {host}, port {port or _PORT} ({reason}); choose another --port or --host.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,7 +22,6 @@ BACKGROUND = "background"
 IGNORE = "ignore"
 _UNKNOWN = -2
 _LARGEST_TABLE = 1 << 20
-_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -98,23 +97,16 @@ class Encoding:
         table = {index: value for index, value in enumerate(self.values) if value is not None}
         if self.ignore is not None:
             table[UNLABELLED] = self.ignore
-        dtype = np.min_scalar_type(0)
-        for value in table.values():
-            dtype = np.promote_types(dtype, np.min_scalar_type(value))
-        low, high = (int(indices.min()), int(indices.max())) if indices.size else (0, 0)
-        # One look-up for all voxels: while people draw, whole volumes are written again and again.
-        lookup = np.zeros(len(self.values) + 1, dtype)
-        for index, value in table.items():
-            lookup[index - UNLABELLED] = value
-        for index in {low, high, *range(UNLABELLED, len(self.values))} - table.keys():
-            if (indices == index).any():
+        kind = np.result_type(np.min_scalar_type(0), *map(np.min_scalar_type, table.values()))
+        low, high = int(indices.min(initial=UNLABELLED)), int(indices.max(initial=0))
+        lookup = np.zeros(high - low + 1, kind)
+        for index in range(low, high + 1):
+            if index in table:
+                lookup[index - low] = table[index]
+            elif (indices == index).any():
                 what = IGNORE if index == UNLABELLED else f"class index {index}"
                 raise DataError(f"{what} has no file value; known: {self.describe()}.")
-        result = np.empty(indices.shape, dtype)
-        for start in range(0, len(indices), rows := max(1, _AT_ONCE * len(indices) // max(indices.size, 1))):
-            part = slice(start, start + rows)  # places take eight bytes a voxel: a part at a time
-            result[part] = lookup[indices[part].astype(np.intp) - UNLABELLED]
-        return result
+        return lookup[indices - low]  # one pass; large scans are encoded while people draw
 
 
 @dataclass(frozen=True)

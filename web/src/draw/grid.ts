@@ -39,3 +39,15 @@ export function clampPlace(size: Triple, place: Triple): Triple {
 export function voxelCount(size: Triple): number {
   return size[0] * size[1] * size[2]
 }
+
+/**
+ * The plane people draw in: across an axis of a single voxel, else across the thickest slices if they are thicker by more than a
+ * tenth, else axial. The same rule as `medcl.queries.places.drawing_axis`, which suggestions follow.
+ */
+export function drawingPlane({ size, spacing }: Grid): Plane {
+  const planes: readonly Plane[] = ["axial", "coronal", "sagittal"]
+  const flat = planes.find((plane) => size[DEPTH[plane]] === 1)
+  if (flat) return flat
+  const [thickest, next] = [...spacing].sort((a, b) => b - a) as Triple
+  return thickest > 1.1 * next ? planes.find((plane) => spacing[DEPTH[plane]] === thickest)! : "axial"
+}

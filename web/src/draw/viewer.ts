@@ -5,7 +5,7 @@
 
 import { cmapper, MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue"
 import type { ClassInfo, Plane, Triple } from "../net/types"
-import { clampPlace, DEPTH, type Grid, voxelPlace, WITHIN } from "./grid"
+import { clampPlace, DEPTH, drawingPlane, type Grid, voxelPlace, WITHIN } from "./grid"
 import { type Header, readHeader, straighten } from "./nifti"
 import { sample, type Window } from "./windows"
 
@@ -387,10 +387,11 @@ export class Viewer {
     this.onDrawn()
   }
 
-  /** The depth axis of the plane that keys and the slider go along: that of the single view, axial otherwise. */
+  /** The plane that keys and the slider go through: that of the single view, else the one people draw in. */
   get plane(): Plane {
     const { layout } = this
-    return layout === "multi" || layout === "3d" ? "axial" : layout
+    if (layout !== "multi" && layout !== "3d") return layout
+    return this.grid ? drawingPlane(this.grid) : "axial"
   }
 
   step(plane: Plane, by: number): void {

@@ -72,6 +72,7 @@ export interface CaseSummary {
   prediction: PredictionInfo | null
   reviewed_by: string | null
   thumbnail: string
+  notice: string
 }
 
 export interface Stroke {

@@ -70,7 +70,7 @@ export function makeTrain(app: App): HTMLElement {
 export function makeNext(app: App): HTMLElement & { go: (skip: boolean) => void } {
   const strategy = h("select", { aria: { label: "How the next place is chosen" } }, h("option", { value: "" }, "Recommended"))
   const go = (skip: boolean): void => void app.next(strategy.value || null, skip)
-  const reason = h("p", { class: "reason", role: "status", aria: { live: "polite" } })
+  const reason = h("p", { class: "reason" }) // said aloud by the line of messages
   const skip = button("Skip", () => go(true), { title: "Not this one: the next best place" })
   const more = h("p", { class: "hint" })
 

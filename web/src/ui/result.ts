@@ -34,7 +34,7 @@ export function makePrediction(app: App): HTMLElement {
     app.queue.seen(answer.id, answer.version)
     app.emit("cases")
     await desk.onSummary(answer)
-    app.say({ accept: "Accepted as label.", wrong: "Marked wrong.", reopen: "Open again." }[said])
+    app.say(`${{ accept: "Accepted as label.", wrong: "Marked wrong.", reopen: "Open again." }[said]} ${answer.notice}`.trim())
   }
 
   function show(): void {

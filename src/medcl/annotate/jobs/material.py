@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from medcl.annotate.jobs.holdback import AXES, EVERY, FIRST, Drawn, held_back, split
 from medcl.annotate.runs import unpack
 from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow
+from medcl.annotate.stroke_files import import_changed
 from medcl.data.dataset import Dataset
 from medcl.data.io import write_map
 from medcl.data.labels import UNLABELLED
@@ -53,6 +54,8 @@ def gather(context: Context) -> Material:
     Raises:
         DataError: Nothing is drawn and no label was accepted.
     """
+    for case in context.dataset().cases("Tr"):
+        import_changed(context, case)  # strokes that nobody has looked at here yet
     context.flush()
     dataset = context.dataset()
     accepted, once_accepted = _accepted(context)

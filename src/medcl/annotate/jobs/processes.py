@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 NICE = 10
 """Priority of the worker: whoever draws comes first."""
+
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+"""Workers that this process started: one that still starts holds no lock yet."""
+
+_guard = threading.Lock()
 
 
 def identity(pid: int | None = None) -> str:
@@ -66,8 +72,14 @@ def log_folder(context: Context) -> Path:
 
 def start_worker(context: Context) -> None:
     """Start a worker where none runs: in a session of its own, so that it outlives the server and its terminal."""
-    if worker_runs(context):
-        return
+    with _guard:
+        known = _started.get(context.state)
+        if (known is not None and known.poll() is None) or worker_runs(context):
+            return
+        _started[context.state] = _spawn(context)
+
+
+def _spawn(context: Context) -> subprocess.Popen[bytes]:
     with (log_folder(context) / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "medcl.annotate.jobs.worker"],
@@ -78,6 +90,7 @@ def start_worker(context: Context) -> None:
             cwd=context.state,
         )
     hand_over(process, context)
+    return process
 
 
 def hand_over(process: subprocess.Popen[bytes], context: Context) -> None:

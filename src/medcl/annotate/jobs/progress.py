@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 3.0
 LOOK_SECONDS = 0.7
 WRITE_SECONDS = 1.5
-"""At most one line about progress in so many seconds."""
+"""At most one line about progress in so many seconds,"""
+
+SHARE_OF_TIME = 1 / 200
+"""and, later in a long job, in this share of the time that it has run."""
+
+MOST_POINTS = 1000
+"""A curve that grows longer loses every second point of its older half."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +50,7 @@ class Report:
         self._share, self._left, self._message = 0.0, None, ""  # type: tuple[float, float | None, str]
         self._points: dict[str, list[Any]] = {"losses": [], "scores": []}
         self._written = 0.0
+        self._began = time.monotonic()
 
     def check(self) -> None:
         """Raise `Stopped` when somebody cancelled."""
@@ -64,7 +71,11 @@ class Report:
         """Add a point to 'losses' or 'scores'."""
         finite = {name: float(value) for name, value in values.items() if abs(value) < float("inf")}
         if finite:
-            self._points[curve].append([step, finite])
+            points = self._points[curve]
+            points.append([step, finite])
+            if len(points) > MOST_POINTS:
+                half = len(points) // 2
+                self._points[curve] = points[:half:2] + points[half:]
             self._write()
 
     def close(self) -> None:
@@ -72,9 +83,11 @@ class Report:
         self._write(force=True)
 
     def _write(self, *, force: bool = False) -> None:
-        if not force and time.monotonic() - self._written < WRITE_SECONDS:
+        moment = time.monotonic()
+        pause = max(WRITE_SECONDS, SHARE_OF_TIME * (moment - self._began))
+        if not force and moment - self._written < pause:
             return
-        self._written = time.monotonic()
+        self._written = moment
         with self.context.database.session() as session:
             row = row_of(session, self.job)
             row.share, row.seconds_left, row.message, row.beat = self._share, self._left, self._message, now()
@@ -98,7 +111,7 @@ class Beat(threading.Thread):
             try:
                 with self._report.context.database.session(write=due) as session:
                     row = row_of(session, self._report.job)
-                    if row.cancel:
+                    if row.cancel or row.state != "running":  # somebody took us for dead: two at once help nobody
                         self._report.stop.set()
                     if due:
                         row.beat = now()

@@ -201,11 +201,14 @@ class _Watcher:
             self._score(snapshot.step, masks)
 
     def _cases(self, *, only_held: bool = False) -> Iterator[Case]:
-        """Yield the training cases: the open one, those that are scored, the others."""
+        """Yield the open case, those that are scored, and the others: as asked for, else all training cases."""
         held = self.material.held
-        cases = {case.id: case for case in self.context.cases() if case.split == "Tr" or case.id == self.asked.first}
-        order = sorted(cases, key=lambda name: (name != self.asked.first, name not in held))
-        for name in order:
+        cases = {case.id: case for case in self.context.cases()}
+        others = self.asked.cases
+        if others is None:
+            others = [name for name, case in cases.items() if case.split == "Tr"]
+        first = [] if self.asked.first is None else [self.asked.first]
+        for name in dict.fromkeys([*first, *held, *others]):
             if not only_held or name == self.asked.first or name in held:
                 yield cases[name]
 

@@ -30,6 +30,8 @@ def do(context: Context, job: int) -> int:
     """
     with context.database.session() as session:
         row = queue.row_of(session, job)
+        if row.state != "running":
+            return 0  # cancelled or given up before this process was there
         row.worker = identity()
         asked = NewJob.model_validate(row.asked)
     report = Report(context, job)

@@ -25,6 +25,9 @@ IDLE_SECONDS = 120.0
 
 LOOK_SECONDS = 0.5
 
+LOCK_SECONDS = 5.0
+"""Who looks whether a worker runs holds the lock for a moment; another worker holds it for longer."""
+
 PATIENCE_SECONDS = 20.0
 """A job that was cancelled and does not end is ended by force after so long."""
 
@@ -36,7 +39,7 @@ def main() -> int:
     while True:
         lock = worker_lock(context)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             return 0
         try:

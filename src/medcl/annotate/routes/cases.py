@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -14,7 +14,9 @@ from medcl.annotate.sending import NIFTI, send_file
 from medcl.annotate.volumes import image_volume, map_volume, thumbnail
 
 router = APIRouter(prefix="/api/cases", tags=["cases"])
-_NIFTI = {200: {"content": {NIFTI: {}}, "description": "NIfTI-1, uncompressed, in the view grid."}}
+_NIFTI: dict[int | str, dict[str, Any]] = {
+    200: {"content": {NIFTI: {}}, "description": "NIfTI-1, uncompressed, in the view grid."}
+}
 
 
 @router.get("")

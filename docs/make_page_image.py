@@ -1,0 +1,72 @@
+"""Draw docs/images/annotate.png: the annotation page on made-up hearts, after one training.
+
+`python docs/make_page_image.py FOLDER` with an empty folder to work in; needs Chromium and the packages of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+import medcl
+
+TOKEN = "token-of-one-picture-alone"
+PORT = 8790
+MINUTES = 3.0
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def wait(address: str) -> None:
+    """Wait until the server answers."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("the server did not start")
+
+
+def main(folder: Path) -> None:
+    """Start the server, train from the page, look at what it found."""
+    medcl.make_phantom(folder / "hearts", "heart", cases=6, validation=1, test=1)
+    address = f"http://127.0.0.1:{PORT}/?token={TOKEN}"
+    command = [sys.executable, "-m", "medcl", "annotate", str(folder / "hearts"), "--port", str(PORT), "--token", TOKEN,
+               "--author", "Ann", "--no-browser"]  # fmt: skip
+    server = subprocess.Popen(command)
+    try:
+        wait(address)
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+            remembered = json.dumps({"guided": True, "minutes": MINUTES})
+            page.add_init_script(f"localStorage['medcl:preferences'] ||= {json.dumps(remembered)}")
+            page.goto(address)
+            page.get_by_role("button", name="Train", exact=True).click()
+            page.locator(".job[data-state=finished]").wait_for(timeout=MINUTES * 60_000 * 4 + 300_000)
+            page.wait_for_timeout(5000)
+            page.locator("#pad").focus()
+            page.keyboard.press("n")
+            page.locator(".reason strong").wait_for()
+            page.wait_for_timeout(3000)
+            page.evaluate("() => document.activeElement.blur()")
+            page.evaluate("() => { document.getElementById('message').textContent = '' }")
+            page.wait_for_timeout(500)
+            page.screenshot(path=Path(__file__).parent / "images" / "annotate.png")
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python docs/make_page_image.py EMPTY_FOLDER")
+    main(Path(sys.argv[1]))
