@@ -242,6 +242,16 @@ def test_nothing_drawn_is_one_sentence(hearts: Path, opened: Callable[[Path], Co
     assert (job.state, job.message) == ("crashed", "expected a model to predict with, found none; train first.")
 
 
+def test_an_open_case_that_cannot_be_read_does_not_cost_the_training(
+    trained: Path, opened: Callable[[Path], Context]
+) -> None:
+    context = opened(trained)
+    (context.folder / "imagesTs" / "heart_test000_0000.nii.gz").write_bytes(b"nothing")
+    job = do(context, first="heart_test000")
+    assert job.state == "finished"
+    assert "heart_test000" in job.message
+
+
 def test_an_image_that_cannot_be_read_is_named(trained: Path, opened: Callable[[Path], Context]) -> None:
     context = opened(trained)
     (context.folder / "imagesTs" / "heart_test000_0000.nii.gz").write_bytes(b"nothing")

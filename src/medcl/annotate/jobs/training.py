@@ -21,7 +21,7 @@ from medcl.annotate.jobs.recipe import has_file, settings_for
 from medcl.annotate.schemas import NewJob
 from medcl.annotate.state.tables import ModelRow, now
 from medcl.data.layout import Case
-from medcl.errors import ModelError
+from medcl.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
@@ -119,6 +119,7 @@ class _Watcher:
         self._next: float | None = None
         self._pause = LOOK_SECONDS
         self._turn = 0
+        self._unread: dict[str, str] = {}  # case -> why it could not be predicted
 
     def show(self, moment: Progress) -> None:
         """Take a line of the training's own progress."""
@@ -160,18 +161,27 @@ class _Watcher:
         unions = unions_of("auto", classes=len(model.classes), groups=model.plan.groups, one_piece=model.info.one_piece)
         predictor = Predictor(self.context, model.plan, model.engine, unions, self._store(model.plan))
         self.report.say("predicting")
-        masks = {}
+        masks: dict[str, np.ndarray] = {}
         cases = list(self._cases(only_held=self.report.stop.is_set()))
         for number, case in enumerate(cases):
-            mask = predictor.predict(case, self._model(), self.job)
-            if case.id in self.material.held:
-                masks[case.id] = mask
+            self._predict(predictor, case, masks)
             self.report.at(TRAINING_SHARE + (1 - TRAINING_SHARE) * (number + 1) / len(cases))
             if self.report.stop.is_set():
                 break
         self._score(result.steps, masks)
         _tidy(self.context, self.job)
-        return f"trained {result.steps} steps on {_count(self.material.strokes, 'stroke')}; {self.material.words}"
+        words = f"trained {result.steps} steps on {_count(self.material.strokes, 'stroke')}; {self.material.words}"
+        return "; ".join([words, *self._unread.values()])
+
+    def _predict(self, predictor: Predictor, case: Case, masks: dict[str, np.ndarray]) -> None:
+        """Predict a case; one that cannot be read does not cost the training."""
+        try:
+            mask = predictor.predict(case, self._model(), self.job)
+        except DataError as error:
+            self._unread[case.id] = str(error)
+            return
+        if case.id in self.material.held:
+            masks[case.id] = mask
 
     # --- while it trains ---
 
@@ -188,13 +198,11 @@ class _Watcher:
         self._keep_model(snapshot.step, folder)
         predictor = Predictor(self.context, snapshot.plan, snapshot.forward, snapshot.one_piece, snapshot.store)
         allowed = LARGEST_LOOK * self._pause
-        masks = {}
+        masks: dict[str, np.ndarray] = {}
         for number, case in enumerate(self._turned()):
             if number and time.monotonic() - begin > allowed:
                 break
-            mask = predictor.predict(case, self._model(), self.job)
-            if case.id in self.material.held:
-                masks[case.id] = mask
+            self._predict(predictor, case, masks)
             if self.report.stop.is_set():
                 return
         if set(masks) == set(self.material.held):
