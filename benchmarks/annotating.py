@@ -230,6 +230,7 @@ class Annotator(threading.Thread):
                 return
             self.conflicts += 1
             version = answer.json()["version"]
+            self.ended.wait(dice.uniform(0.0, 0.05))  # two who repeat at the same pace would meet again
         self.errors.append("a stroke found no gap in 20 tries")
 
 

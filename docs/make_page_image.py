@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -23,11 +23,11 @@ MINUTES = 3.0
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
-def wait(address: str) -> None:
-    """Wait until the server answers."""
+def wait() -> None:
+    """Wait until the server listens."""
     for _ in range(600):
         try:
-            urllib.request.urlopen(address, timeout=5).close()
+            socket.create_connection(("127.0.0.1", PORT), timeout=5).close()
             return
         except OSError:
             time.sleep(0.2)
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
                "--author", "Ann", "--no-browser"]  # fmt: skip
     server = subprocess.Popen(command)
     try:
-        wait(address)
+        wait()
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
