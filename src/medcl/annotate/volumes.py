@@ -88,7 +88,7 @@ def map_volume(context: Context, case: Case, what: Literal["scribble", "label"])
     def build(path: Path) -> None:
         array = indices if what == "scribble" else context.dataset().read_label(case)
         write_volume(path, context.view(case), as_index_bytes(array))
-        _drop_older(path.parent, name)
+        drop_older(path.parent, name)
 
     return tag, lambda: cached(context, f"{name}-{tag}.nii", build)
 
@@ -148,7 +148,7 @@ def trim(folder: Path, *, keep: Path, limit: int | None = None) -> None:
             size -= status.st_size
 
 
-def _drop_older(folder: Path, name: str) -> None:
+def drop_older(folder: Path, name: str) -> None:
     """Remove earlier maps of a case, but for those that somebody may be about to send."""
     for path in folder.glob(f"{name}-*"):
         if path.stat().st_mtime < time.time() - _GRACE_SECONDS:
@@ -168,4 +168,4 @@ def _tag(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, (_LAYOUT, *parts))).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-__all__ = ["cached", "image_volume", "is_color", "map_volume", "thumbnail", "trim", "zipped"]
+__all__ = ["cached", "drop_older", "image_volume", "is_color", "map_volume", "thumbnail", "trim", "zipped"]
