@@ -31,6 +31,7 @@ _LAYOUT = 1
 
 _locks: dict[Path, threading.Lock] = {}
 _locks_guard = threading.Lock()
+_colors: dict[tuple[str, str], bool] = {}
 
 
 def is_color(context: Context, case: Case) -> bool:
@@ -40,8 +41,11 @@ def is_color(context: Context, case: Case) -> bool:
     ending = split_ending(case.images[0].name)[1]
     if ending in (*DICOM_ENDINGS, "") or case.images[0].is_dir():
         return True
-    with opened(case.images[0], ending) as file:
-        return file.picture is not None or bool(file.metadata.get("colour"))
+    key = (str(case.images[0]), _stamp(case.images[0]))
+    if key not in _colors:
+        with opened(case.images[0], ending) as file:
+            _colors[key] = file.picture is not None or bool(file.metadata.get("colour"))
+    return _colors[key]
 
 
 def image_volume(context: Context, case: Case, channel: int) -> tuple[str, Callable[[], Path]]:
