@@ -23,6 +23,11 @@ from annotator import Annotator, Truth, machine, phantoms, served, train, wait_f
 from medcl.annotate import Client
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return settings of each training."""
+    return {} if options.width is None else {"backbone.base": options.width}
+
+
 def score(client: Client, truth: Truth) -> dict[str, Any]:
     """Return mean Dice of the test cases, over all and by class; without any, of the cases that are drawn on."""
     if truth.splits["Ts"]:
@@ -50,10 +55,10 @@ def point(client: Client, person: Annotator, truth: Truth, begin: float) -> dict
 def cold(folder: Path, truth: Truth, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Draw and train until there is a first model."""
     begin = time.monotonic()
-    with served(folder) as client:
+    with served(folder, inline=options.inline) as client:
         person = Annotator(client, truth, seed)
         person.cold_start(options.start)
-        train(client, steps=options.first_steps)
+        train(client, steps=options.first_steps, **settings_of(options))
         result = point(client, person, truth, begin)
         _leave(client)
     return result
@@ -62,7 +67,7 @@ def cold(folder: Path, truth: Truth, seed: int, options: argparse.Namespace) -> 
 def follow(folder: Path, truth: Truth, seed: int, strategy: str, drawn: int, options: argparse.Namespace) -> list[Any]:
     """Go on with one strategy; return a point per round."""
     begin, points = time.monotonic(), []
-    with served(folder) as client:
+    with served(folder, inline=options.inline) as client:
         person = Annotator(client, truth, seed)
         person.drawn = drawn
         for _ in range(options.rounds):
@@ -70,7 +75,7 @@ def follow(folder: Path, truth: Truth, seed: int, strategy: str, drawn: int, opt
             left = options.strokes
             for place in client.next(strategy, count=3 * options.strokes):
                 left -= person.follow(place) if left else 0
-            train(client, steps=options.steps)
+            train(client, steps=options.steps, **settings_of(options))
             points.append(point(client, person, truth, begin))
             print(seed, strategy, points[-1], flush=True)
         _leave(client)
@@ -85,7 +90,9 @@ def _leave(client: Client) -> None:
 
 def once(scratch: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Return the curves of all strategies for one set of hearts."""
-    start, truth = phantoms(scratch / f"{seed}-start", cases=options.cases, test=options.test, seed=seed)
+    start, truth = phantoms(
+        scratch / f"{seed}-start", cases=options.cases, test=options.test, seed=seed, size=options.size
+    )
     first = cold(start, truth, seed, options)
     print(seed, "cold start", first, flush=True)
     curves = {}
@@ -135,6 +142,9 @@ def main() -> None:
     parser.add_argument("--strokes", type=int, default=4, help="strokes per round")
     parser.add_argument("--first-steps", type=int, default=600)
     parser.add_argument("--steps", type=int, default=300, help="training steps per round")
+    parser.add_argument("--size", type=int, nargs=3, help="voxels of a scan (z y x); default: as medcl phantom makes")
+    parser.add_argument("--width", type=int, help="channels of the finest level of the network; default: 16")
+    parser.add_argument("--inline", action="store_true", help="train in this process: for short trainings")
     parser.add_argument("--strategies", nargs="+", default=["entropy-rarity", "random"])
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []

@@ -103,9 +103,21 @@ class Annotator:
 
 
 @contextlib.contextmanager
-def served(folder: Path, author: str = "annotator") -> Iterator[Client]:
-    """Serve a folder on a free port and give a client; the worker's life goes on until it has nothing to do."""
+def served(folder: Path, author: str = "annotator", *, inline: bool = False) -> Iterator[Client]:
+    """Serve a folder on a free port and give a client; the worker's life goes on until it has nothing to do.
+
+    Args:
+        folder: What to serve.
+        author: Name of the person.
+        inline: Start no worker; `wait_for` does the jobs in this process. For many small trainings, whose processes
+            would take longer to start than to train.
+    """
     import uvicorn
+
+    from medcl.annotate.routes import jobs
+
+    if inline:
+        jobs.start_worker = lambda context: None
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -118,6 +130,7 @@ def served(folder: Path, author: str = "annotator") -> Iterator[Client]:
         while not server.started:
             time.sleep(0.05)
         with Client(f"http://127.0.0.1:{port}", token=TOKEN, author=author) as client:
+            client.inline = app.state.context.recipe() if inline else None  # type: ignore[attr-defined]
             yield client
     finally:
         server.should_exit = True
@@ -130,6 +143,15 @@ def wait_for(client: Client, job: Job, *, each: float = 0.5) -> Job:
     Raises:
         RuntimeError: It crashed.
     """
+    recipe = getattr(client, "inline", None)
+    if recipe is not None:
+        from medcl.annotate.context import Context
+        from medcl.annotate.jobs import processes, queue, work
+
+        context = Context(**recipe)
+        assert queue.claim(context, processes.identity()) == job.id
+        work.do(context, job.id)
+        job = client.job(job.id)
     while job.state in ("queued", "running"):
         time.sleep(each)
         job = client.job(job.id)
@@ -138,15 +160,16 @@ def wait_for(client: Client, job: Job, *, each: float = 0.5) -> Job:
     return job
 
 
-def train(client: Client, *, steps: int, first: str | None = None, method: str | None = None) -> Job:
+def train(client: Client, *, steps: int, **settings: Any) -> Job:
     """Train for a number of steps, so that a busy machine changes the time and not the result."""
-    settings: dict[str, Any] = {"budget": {"steps": steps}}
-    return wait_for(client, client.start(NewJob(kind="train", first=first, settings=settings, method=method)))
+    return wait_for(client, client.start(NewJob(kind="train", settings={"budget": {"steps": steps}, **settings})))
 
 
-def phantoms(out: Path, *, cases: int, test: int, seed: int) -> tuple[Path, Truth]:
+def phantoms(
+    out: Path, *, cases: int, test: int, seed: int, size: tuple[int, int, int] | None = None
+) -> tuple[Path, Truth]:
     """Write made-up hearts for the server, without strokes or training labels, and keep the truth aside."""
-    folder = make_phantom(out, "heart", cases=cases, validation=0, test=test, seed=seed, dense=True)
+    folder = make_phantom(out, "heart", cases=cases, validation=0, test=test, seed=seed, dense=True, size=size)
     truth = Truth(folder)
     for name in ("scribblesTr", "labelsTr", "labelsTs"):
         shutil.rmtree(folder / name, ignore_errors=True)

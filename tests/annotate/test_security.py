@@ -154,6 +154,13 @@ def test_a_state_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
         create_app(folder, token=TOKEN)
 
 
+def test_a_state_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny")
+    (folder / ".medcl").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be made"):
+        create_app(folder, token=TOKEN)
+
+
 @pytest.mark.parametrize("token", ["short", "with spaces and more", "semi;colon;semi;colon", "ünlaut" * 4, ""])
 def test_tokens_that_can_be_guessed_or_do_not_fit_are_refused(folder: Path, token: str) -> None:
     with pytest.raises(DataError, match="at least 16"):

@@ -347,6 +347,18 @@ def test_far_apart_values_decode_too() -> None:
         Encoding(("background", "a"), (0, 1)).encode(np.array([UNLABELLED]))
 
 
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int16, np.int64])
+def test_any_type_of_indices_is_encoded(kind: type) -> None:
+    found = Encoding(("background", "a", "b"), (0, 5, 300), 9).encode(np.array([[0, 1]], kind))
+    assert (found.tolist(), found.dtype) == ([[0, 5]], np.uint16)
+
+
+@pytest.mark.parametrize("index", [-2, 3, 10**12])
+def test_indices_that_are_no_class_are_named(index: int) -> None:
+    with pytest.raises(DataError, match=f"class index {index} has no file value; known: background = 0"):
+        Encoding(("background", "a", "b"), (0, 5, 300), 9).encode(np.array([0, index]))
+
+
 @pytest.mark.parametrize("name", ["mscmr", "acdc", "hippocampus", "curvas", "nuclei", "medscribble"])
 def test_real_sets_open_and_read(shared_data: Path, name: str) -> None:
     dataset = Dataset.open(shared_data / name, scribbles="annotator1" if name == "medscribble" else None)

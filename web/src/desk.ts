@@ -145,13 +145,14 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
   // --- strokes ---
 
   setHand(hand: Hand): void {
-    this.cancel()
+    this.end() // a stroke under way keeps the tool and pen that it began with
     this.hand = hand
     this.emit("hand")
   }
 
   setValue(value: number): void {
     if (!this.classes.some((one) => one.index === value)) return
+    this.end()
     this.value = value
     if (this.hand === "look" || this.hand === "eraser") this.hand = "pen"
     this.emit("hand")

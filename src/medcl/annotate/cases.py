@@ -54,6 +54,8 @@ def project(context: Context, author: str = "") -> Project:
         event = session.scalar(select(func.max(EventRow.id))) or 0
         model = session.scalars(select(ModelRow).order_by(ModelRow.id.desc()).limit(1)).first()
     states = Counter(row.state for row in rows)
+    hidden = {case.id for case in dataset.cases("Ts")} & {row.id for row in rows if row.split != "Ts"}
+    twice = [f"Case {name} is in imagesTs too; only the one for training or validation is shown." for name in hidden]
     broken = [f"Case {row.id}: its image cannot be read; medcl check says why." for row in rows if 0 in row.size]
     return Project(
         name=dataset.name,
@@ -71,7 +73,7 @@ def project(context: Context, author: str = "") -> Project:
         author=author,
         event=event,
         version=__version__,
-        notices=[*context.notices, *broken],
+        notices=[*context.notices, *broken, *sorted(twice)],
     )
 
 

@@ -94,7 +94,12 @@ class Context:
         path = self.folder / STATE_FOLDER
         if path.is_symlink() or (path / "cache").is_symlink():
             raise DataError(f"{path}: expected a folder, got a link; remove it.")
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{path}: the folder cannot be made ({error.strerror}); strokes and models need a place there."
+            ) from None
         return path
 
     @property

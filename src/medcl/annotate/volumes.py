@@ -31,6 +31,7 @@ _LAYOUT = 1
 
 _locks: dict[Path, threading.Lock] = {}
 _locks_guard = threading.Lock()
+_colors: dict[tuple[str, str], bool] = {}
 
 
 def is_color(context: Context, case: Case) -> bool:
@@ -40,8 +41,11 @@ def is_color(context: Context, case: Case) -> bool:
     ending = split_ending(case.images[0].name)[1]
     if ending in (*DICOM_ENDINGS, "") or case.images[0].is_dir():
         return True
-    with opened(case.images[0], ending) as file:
-        return file.picture is not None or bool(file.metadata.get("colour"))
+    key = (str(case.images[0]), _stamp(case.images[0]))
+    if key not in _colors:
+        with opened(case.images[0], ending) as file:
+            _colors[key] = file.picture is not None or bool(file.metadata.get("colour"))
+    return _colors[key]
 
 
 def image_volume(context: Context, case: Case, channel: int) -> tuple[str, Callable[[], Path]]:
@@ -88,7 +92,7 @@ def map_volume(context: Context, case: Case, what: Literal["scribble", "label"])
     def build(path: Path) -> None:
         array = indices if what == "scribble" else context.dataset().read_label(case)
         write_volume(path, context.view(case), as_index_bytes(array))
-        _drop_older(path.parent, name)
+        drop_older(path.parent, name)
 
     return tag, lambda: cached(context, f"{name}-{tag}.nii", build)
 
@@ -148,7 +152,7 @@ def trim(folder: Path, *, keep: Path, limit: int | None = None) -> None:
             size -= status.st_size
 
 
-def _drop_older(folder: Path, name: str) -> None:
+def drop_older(folder: Path, name: str) -> None:
     """Remove earlier maps of a case, but for those that somebody may be about to send."""
     for path in folder.glob(f"{name}-*"):
         if path.stat().st_mtime < time.time() - _GRACE_SECONDS:
@@ -168,4 +172,4 @@ def _tag(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, (_LAYOUT, *parts))).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-__all__ = ["cached", "image_volume", "is_color", "map_volume", "thumbnail", "trim", "zipped"]
+__all__ = ["cached", "drop_older", "image_volume", "is_color", "map_volume", "thumbnail", "trim", "zipped"]

@@ -97,16 +97,19 @@ class Encoding:
         table = {index: value for index, value in enumerate(self.values) if value is not None}
         if self.ignore is not None:
             table[UNLABELLED] = self.ignore
+        if indices.size:
+            low, high = int(indices.min()), int(indices.max())
+            inside = range(max(low, UNLABELLED), min(high, len(self.values) - 1) + 1)
+            for index in sorted({low, high, *inside} - table.keys()):
+                if (indices == index).any():
+                    what = IGNORE if index == UNLABELLED else f"class index {index}"
+                    raise DataError(f"{what} has no file value; known: {self.describe()}.")
         kind = np.result_type(np.min_scalar_type(0), *map(np.min_scalar_type, table.values()))
-        low, high = int(indices.min(initial=UNLABELLED)), int(indices.max(initial=0))
-        lookup = np.zeros(high - low + 1, kind)
-        for index in range(low, high + 1):
-            if index in table:
-                lookup[index - low] = table[index]
-            elif (indices == index).any():
-                what = IGNORE if index == UNLABELLED else f"class index {index}"
-                raise DataError(f"{what} has no file value; known: {self.describe()}.")
-        return lookup[indices - low]  # one pass; large scans are encoded while people draw
+        lookup = np.zeros(len(self.values) + 1, kind)  # the last place is that of -1, UNLABELLED
+        for index, value in table.items():
+            lookup[index] = value
+        # One pass: large scans are encoded while people draw.
+        return lookup[indices.astype(np.int8) if indices.dtype == bool else indices]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def test_what_the_caller_says_wins_with_dots_or_without() -> None:
     [
         ({"optim.emma": 0.5}, "did you mean 'ema'|emma"),
         ({"batch_size": 0}, "batch_size"),
-        ({"holdout": 0.2}, "holdout cannot be set"),
+        ({"holdout": 0.2}, "unknown setting of a training here 'holdout'"),
+        ({"mlflow": "http://elsewhere"}, "unknown setting of a training here 'mlflow'"),
+        ({"backbone.weights": "/etc/passwd"}, "backbone.weights: expected none"),
         ({"optim": 3, "optim.ema": 0.5}, "'optim' of 'optim.ema' is a single value"),
     ],
 )

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 TOKEN = "token-of-these-tests-alone"
 FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # fmt: skip
+         "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
+         "--enable-unsafe-swiftshader"]  # fmt: skip
 _AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -117,14 +118,14 @@ def write_scans(folder: Path) -> Path:
     ):
         z, y, x = np.mgrid[:12, :24, :20]
         ball = (z - 6) ** 2 * 4 + (y - 12) ** 2 + (x - 10) ** 2
-        image = sitk.GetImageFromArray(
+        image = SimpleITK.GetImageFromArray(
             (np.where(ball < 20, 200, np.where(ball < 70, 120, 20)) + (x * 3 + y * 7) % 11).astype(np.int16)
         )
         image.SetSpacing(spacing)
         image.SetOrigin((10.0, -20.0, 5.0))
         if direction is not None:
             image.SetDirection([float(value) for value in direction])
-        sitk.WriteImage(image, folder / f"images{part}" / f"{name}_0000.nii.gz")
+        SimpleITK.WriteImage(image, folder / f"images{part}" / f"{name}_0000.nii.gz")
     return folder
 
 
@@ -158,18 +159,20 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
     contexts, trouble = [], []
 
     def open_page(target: Server | None = None, *, case: str = "", guided: bool = True, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce", **options})
+        context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce", **options}
+        )
         contexts.append(context)
         if guided:
-            context.add_init_script(
-                "if (!localStorage['medcl:preferences']) localStorage['medcl:preferences'] = JSON.stringify({guided: true})"
-            )
+            context.add_init_script("localStorage['medcl:preferences'] ||= JSON.stringify({guided: true})")
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         host = f"http://127.0.0.1:{(target or server).port}/"
-        page.on("request", lambda one: None if one.url.startswith((host, "blob:", "data:")) else trouble.append(one.url))
+        page.on(
+            "request", lambda one: None if one.url.startswith((host, "blob:", "data:")) else trouble.append(one.url)
+        )
         page.goto((target or server).address)
         if case:
             open_case(page, case)
@@ -180,7 +183,13 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     # What browsers write when a server dies, and refusals that tests ask for.
-    away = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET", "409", "422")
+    away = (
+        "net::ERR_CONNECTION_REFUSED",
+        "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+        "net::ERR_CONNECTION_RESET",
+        "409",
+        "422",
+    )
     assert [text for text in trouble if not any(word in text for word in away)] == []
 
 
@@ -195,7 +204,7 @@ def ready(page: Any, case: str) -> None:
 
 
 def until(page: Any, condition: str, argument: object = None, seconds: float = 60) -> None:
-    """Wait for a condition. Playwright's own `wait_for_function` compiles strings in the page, which its policy forbids."""
+    """Wait for a condition. Playwright's `wait_for_function` compiles strings, which the page's policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition, argument):
         assert time.monotonic() < end, f"waited {seconds} s for {condition} ({argument})"

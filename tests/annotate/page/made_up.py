@@ -21,15 +21,17 @@ def leave_predictions(folder: Path, probabilities: dict[str, np.ndarray]) -> Non
     """
     context = Context(folder)
     try:
-        points = [{"step": step, "values": {"partial_ce": 1.2 / step, "mix": 0.4 + 0.5 / step}} for step in range(1, 30)]
+        points = [
+            {"step": step, "values": {"partial_ce": 1.2 / step, "mix": 0.4 + 0.5 / step}} for step in range(1, 30)
+        ]
         scores = [{"step": 10 * step, "values": {"dice": 0.9 - 0.6 / step}} for step in range(1, 5)]
         with context.database.session() as session:
             progress = {
                 "losses": [[one["step"], one["values"]] for one in points],
                 "scores": [[one["step"], one["values"]] for one in scores],
             }
-            job = JobRow(kind="train", state="finished", author="Tester", at=now(), started=now(), ended=now(), share=1.0,
-                         asked={}, progress=progress, strokes=6)  # fmt: skip
+            job = JobRow(kind="train", state="finished", author="Tester", at=now(), started=now(), ended=now(),
+                         share=1.0, asked={}, progress=progress, strokes=6)  # fmt: skip
             session.add(job)
             session.flush()
             model = ModelRow(job=job.id, at=now(), folder="runs/1", steps=40, strokes=6, seconds=30.0, voxels=200,
@@ -53,11 +55,22 @@ def leave_predictions(folder: Path, probabilities: dict[str, np.ndarray]) -> Non
             axis = drawing_axis(view.shape, (z, y, x))
             places = places_of(name, view.to_view(share.astype(np.float32)), (z, y, x), axis)
             voxel_ml = float(np.prod(geometry.spacing_mm)) / 1000
-            volumes = {one: float((mask == index).sum()) * voxel_ml for index, one in enumerate(context.dataset().classes) if index}
+            volumes = {
+                one: float((mask == index).sum()) * voxel_ml
+                for index, one in enumerate(context.dataset().classes)
+                if index
+            }
             with context.database.session() as session:
                 session.add(
-                    PredictionRow(case=name, model=number, at=now(), folder=place.as_posix(), uncertainty=float(entropy.mean()),
-                                  volumes_ml=volumes, places=to_rows(places))  # fmt: skip
+                    PredictionRow(
+                        case=name,
+                        model=number,
+                        at=now(),
+                        folder=place.as_posix(),
+                        uncertainty=float(entropy.mean()),
+                        volumes_ml=volumes,
+                        places=to_rows(places),
+                    )
                 )
                 context.tell(session, "prediction", "ready", case=name, job=job_number)
     finally:

@@ -1,4 +1,4 @@
-"""Drawing with the mouse, on every plane, on straight, thick-sliced and oblique scans; and what happens when things die."""
+"""Drawing with the mouse on each plane of straight, thick-sliced and oblique scans; and what dying servers lose."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def set_width(page: Any, width: int) -> None:
 
 
 @pytest.mark.parametrize("case", ["straight", "thick", "oblique"])
-def test_a_stroke_on_each_plane_is_saved_where_it_was_drawn(server: Server, new_page: Callable[..., Any], case: str) -> None:
+def test_a_stroke_on_each_plane_is_saved_where_it_was_drawn(
+    server: Server, new_page: Callable[..., Any], case: str
+) -> None:
     page = new_page(case=case)
     size = page.evaluate("() => window.medcl.desk.viewer.grid.size")
     assert size == [20, 24, 12]
@@ -204,7 +206,12 @@ def test_two_people_on_one_case(server: Server, new_page: Callable[..., Any]) ->
     other(number(0, 0, 1), 5, "11111111-1111-4111-8111-111111111111")
     until(page, "(at) => window.medcl.desk.viewer.nv.drawBitmap[at] === 3", number(2, 0, 1))
     # The same voxels, before the page has heard of it: it asks.
-    page.evaluate("() => { window.medcl.queue.send = ((send) => async (...all) => { await window.hold; return send(...all) })(window.medcl.queue.send) }")
+    page.evaluate(
+        """() => {
+            const { send } = window.medcl.queue
+            window.medcl.queue.send = async (...all) => { await window.hold; return send(...all) }
+        }"""
+    )
     page.evaluate("() => { window.hold = new Promise((resolve) => { window.release = resolve }) }")
     drag(page, "axial", (2, 3), (8, 3))
     other(number(5, 3, 1), 5, "22222222-2222-4222-8222-222222222222")

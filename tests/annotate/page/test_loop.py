@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from medcl.data.check import check
 
@@ -86,11 +86,13 @@ def test_the_loop(new_page: Callable[..., Any], tmp_path: Path) -> None:
                 page.get_by_role("button", name="This case").click()
             path = tmp_path / download.value.suggested_filename
             download.value.save_as(path)
-            exported = sitk.ReadImage(str(path))
-            scan = sitk.ReadImage(str(own.folder / "imagesTr/straight_0000.nii.gz"))
+            exported = SimpleITK.ReadImage(str(path))
+            scan = SimpleITK.ReadImage(str(own.folder / "imagesTr/straight_0000.nii.gz"))
             assert exported.GetDirection() == pytest.approx(scan.GetDirection())
             assert exported.GetOrigin() == pytest.approx(scan.GetOrigin())
-            array = sitk.GetArrayFromImage(exported).transpose(2, 1, 0)[::-1, ::-1]  # (x, y, z) of LPS to the view's RAS
+            array = SimpleITK.GetArrayFromImage(exported).transpose(2, 1, 0)[
+                ::-1, ::-1
+            ]  # (x, y, z) of LPS to the view's RAS
             if known is not None:
                 np.testing.assert_array_equal(np.where(array == 255, 0, array + 1), known)
             else:

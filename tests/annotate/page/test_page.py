@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from .conftest import Server, all_saved, make_server, open_case, ready, until
 
@@ -81,13 +81,17 @@ def test_touch_alone(server: Server, new_page: Callable[..., Any]) -> None:
         const { viewer } = window.medcl.desk
         const tile = viewer.tiles()[0]
         const box = document.getElementById('pad').getBoundingClientRect()
-        return points.map(([u, v]) => { const [x, y] = viewer.screenAt(tile, u + 0.5, v + 0.5); return { x: x + box.left, y: y + box.top } })
+        const at = ([u, v]) => viewer.screenAt(tile, u + 0.5, v + 0.5)
+        return points.map(at).map(([x, y]) => ({ x: x + box.left, y: y + box.top }))
     }"""
     path = page.evaluate(where, [[u, 6] for u in range(4, 12)])
     wire = page.context.new_cdp_session(page)
 
     def touch(kind: str, *points: dict[str, float]) -> None:
-        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{**one, "id": n} for n, one in enumerate(points)]})
+        wire.send(
+            "Input.dispatchTouchEvent",
+            {"type": kind, "touchPoints": [{**one, "id": n} for n, one in enumerate(points)]},
+        )
 
     touch("touchStart", path[0])
     for point in path[1:]:
@@ -158,7 +162,10 @@ def test_search_and_states(server: Server, new_page: Callable[..., Any]) -> None
     page.get_by_label("Show cases of this state").select_option("untouched")
     untouched = [one["id"] for one in server.ask("/api/cases") if one["state"] == "untouched"]
     assert page.locator(".row .id").all_inner_texts() == untouched
-    until(page, "() => [...document.querySelectorAll('.row img')].every((image) => image.complete && image.naturalWidth > 0)")
+    until(
+        page,
+        "() => [...document.querySelectorAll('.row img')].every((image) => image.complete && image.naturalWidth > 0)",
+    )
 
 
 def test_own_name(server: Server, new_page: Callable[..., Any]) -> None:
@@ -202,7 +209,7 @@ def test_a_folder_of_scans_is_asked_about_first(new_page: Callable[..., Any], tm
     folder.mkdir()
     for name in ("one", "two"):
         array = (np.arange(12 * 16 * 16).reshape(12, 16, 16) % 97).astype(np.int16)
-        sitk.WriteImage(sitk.GetImageFromArray(array), folder / f"{name}.nii.gz")
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), folder / f"{name}.nii.gz")
     own = make_server(folder, tmp_path)
     try:
         page = new_page(own)
@@ -235,11 +242,16 @@ def test_a_folder_of_scans_is_asked_about_first(new_page: Callable[..., Any], tm
 def test_colour_pictures_are_flat(new_page: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "imagesTr").mkdir(parents=True)
-    content = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "polyp": 1, "ignore": 9}, "numTraining": 1, "file_ending": ".png"}  # fmt: skip
+    content = {
+        "channel_names": {"0": "R", "1": "G", "2": "B"},
+        "labels": {"background": 0, "polyp": 1, "ignore": 9},
+        "numTraining": 1,
+        "file_ending": ".png",
+    }
     (folder / "dataset.json").write_text(json.dumps(content))
     y, x = np.mgrid[:60, :80]
     picture = np.stack([x * 3, y * 4, np.where((x < 20) & (y < 15), 255, 40)], axis=-1).astype(np.uint8)
-    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), folder / "imagesTr" / "photo_0000.png")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(picture, isVector=True), folder / "imagesTr" / "photo_0000.png")
     own = make_server(folder, tmp_path)
     try:
         page = new_page(own)
@@ -261,7 +273,7 @@ def test_colour_pictures_are_flat(new_page: Callable[..., Any], tmp_path: Path) 
         all_saved(page)
         page.wait_for_timeout(2500)
         (file,) = (folder / "scribblesTr").iterdir()
-        stroke = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        stroke = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
         assert np.argwhere(np.squeeze(stroke) == 1).tolist() == [[0, 0]]
     finally:
         own.stop()

@@ -1,4 +1,4 @@
-"""Predictions on the page: they arrive by themselves, show outline, fill and doubt, are corrected, judged and exported."""
+"""Predictions on the page: they arrive by themselves, show fill and doubt, are corrected, judged and exported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from .conftest import Server, all_saved, make_server, open_case, until, write_scans
 from .made_up import leave_predictions
@@ -52,7 +52,7 @@ def colours(page: Any, path: Path) -> np.ndarray:
     page.wait_for_timeout(400)
     page.locator("#picture").screenshot(path=path)
     page.evaluate("() => { document.getElementById('lines').hidden = false }")
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3].astype(int)
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[..., :3].astype(int)
 
 
 def blueness(picture: np.ndarray) -> int:
@@ -127,7 +127,7 @@ def test_fix_review_and_export(page_and_server: tuple[Any, Server], tmp_path: Pa
         "mask": predicted,
         "label": np.where(drawn > 0, drawn.astype(int) - 1, predicted),
     }
-    scan = sitk.ReadImage(str(own.folder / "imagesTr/oblique_0000.nii.gz"))
+    scan = SimpleITK.ReadImage(str(own.folder / "imagesTr/oblique_0000.nii.gz"))
     for what, form in (("strokes", "nifti"), ("mask", "nrrd"), ("label", "nifti")):
         page.get_by_label("What to export").select_option(what)
         page.get_by_label("File format").select_option(form)
@@ -135,10 +135,10 @@ def test_fix_review_and_export(page_and_server: tuple[Any, Server], tmp_path: Pa
             page.get_by_role("button", name="This case").click()
         path = tmp_path / download.value.suggested_filename
         download.value.save_as(path)
-        exported = sitk.ReadImage(str(path))
+        exported = SimpleITK.ReadImage(str(path))
         assert exported.GetDirection() == pytest.approx(scan.GetDirection(), abs=1e-6)
         assert exported.GetOrigin() == pytest.approx(scan.GetOrigin(), abs=1e-5)
-        array = sitk.GetArrayFromImage(exported).astype(int).transpose(2, 1, 0)[::-1, ::-1]
+        array = SimpleITK.GetArrayFromImage(exported).astype(int).transpose(2, 1, 0)[::-1, ::-1]
         np.testing.assert_array_equal(np.where(array == 255, -1, array), expected[what], err_msg=what)
     page.get_by_label("File format").select_option("dicom-seg")
     page.get_by_role("button", name="This case").click()
@@ -146,7 +146,9 @@ def test_fix_review_and_export(page_and_server: tuple[Any, Server], tmp_path: Pa
     page.get_by_label("File format").select_option("nifti")
     with page.expect_download() as download:
         page.get_by_role("button", name="All cases (zip)").click()
-    assert any("oblique" in name for name in zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist())
+    assert any(
+        "oblique" in name for name in zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
+    )
 
     page.get_by_role("button", name="Mark wrong").click()
     page.locator(".verdict", has_text="Marked wrong by Tester").wait_for()

@@ -1,4 +1,4 @@
-"""The page's TypeScript says the same words as the server's schemas, and the built page keeps to the server's policy."""
+"""The page's TypeScript says the same words as the server's schemas; the built page keeps to the server's policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from medcl.annotate import schemas
 
 ROOT = Path(__file__).parents[3]
-INTERFACES = dict(re.findall(r"export interface (\w+) \{\n(.*?)\n\}", (ROOT / "web/src/net/types.ts").read_text(), re.DOTALL))
+INTERFACES = dict(
+    re.findall(r"export interface (\w+) \{\n(.*?)\n\}", (ROOT / "web/src/net/types.ts").read_text(), re.DOTALL)
+)
 MODELS = [
     model
     for model in vars(schemas).values()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -159,3 +160,12 @@ def test_an_image_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -
             answer = client.get(f"/api/cases/broken/{part}")
             assert answer.status_code in (200, 422), part
         assert "broken" in client.get("/api/project").json()["notices"][0]
+
+
+def test_a_name_that_two_splits_share_is_told(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny")
+    (folder / "imagesTs").mkdir()
+    shutil.copy(folder / "imagesTr" / "upright_0000.nii.gz", folder / "imagesTs")
+    with serving(create_app(folder, token=TOKEN)) as client:
+        assert [row["split"] for row in client.get("/api/cases").json()] == ["Tr", "Tr", "Val"]
+        assert "upright is in imagesTs too" in client.get("/api/project").json()["notices"][0]

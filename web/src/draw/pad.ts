@@ -189,7 +189,7 @@ export class Pad {
     if (arrow && !focus) viewer.rotate(arrow[0] * 10, arrow[1] * 10)
     else if (arrow && focus) this.walk(focus.plane, focus.tile, arrow, event.shiftKey ? 10 : 1)
     else if (event.key === " " && focus) this.togglePen(focus.plane)
-    else if (event.key === "Enter" && this.penDown) this.liftPen()
+    else if (event.key === "Enter" && this.isPenDown) this.liftPen()
     else if (event.key === "Escape" && this.desk.isDrawing) {
       this.desk.cancel()
       this.penDown = false
@@ -222,12 +222,12 @@ export class Pad {
     place[a] += x * Math.sign(tile.step[0]) * by
     place[b] += y * Math.sign(tile.step[1]) * by
     viewer.goTo(place)
-    if (this.penDown) this.desk.move(viewer.place)
+    if (this.isPenDown) this.desk.move(viewer.place)
   }
 
   private togglePen(plane: Plane): void {
     const { desk } = this
-    if (this.penDown) {
+    if (this.isPenDown) {
       this.liftPen()
       return
     }
@@ -240,11 +240,17 @@ export class Pad {
     else if (this.penDown) desk.say("Pen down. Arrows draw; space bar lifts the pen.")
   }
 
+  /** Another pen or tool ends a stroke: then the pen is up, too. */
+  private get isPenDown(): boolean {
+    return this.penDown && this.desk.isDrawing
+  }
+
   private liftPen(): void {
     if (!this.penDown) return
-    this.desk.viewer.draw()
     this.penDown = false
+    if (!this.desk.isDrawing) return
     this.desk.end()
+    this.desk.viewer.draw()
     this.desk.say("Pen up.")
   }
 }

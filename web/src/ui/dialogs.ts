@@ -91,13 +91,14 @@ export async function askName(app: App): Promise<void> {
 
 export async function askConflict(entry: Entry, conflict: Conflict): Promise<Decision> {
   const names = [...new Set(conflict.strokes.map((stroke) => stroke.author || "somebody"))].join(" and ")
-  const form = h("form", { method: "dialog" },
-    h("p", {}, `In ${entry.case}, ${names} changed voxels that your last ${entry.kind === "draw" ? "stroke" : entry.kind} touches. Whose shall stand?`),
-    h("p", { class: "hint" }, "Nothing is lost: both are in the history, and either can be undone."),
-    h("div", { class: "buttons end" },
-      h("button", { value: "theirs" }, `Keep ${names}'s, drop mine`),
-      h("button", { value: "mine", class: "main" }, "Put mine on top")))
-  const { dialog, closed } = open("Somebody else drew here", form)
-  dialog.addEventListener("cancel", (event) => event.preventDefault()) // closing without a choice would decide silently
-  return (await closed) === "theirs" ? "theirs" : "mine"
+  for (;;) {
+    const form = h("form", { method: "dialog" },
+      h("p", {}, `In ${entry.case}, ${names} changed voxels that your last ${entry.kind === "draw" ? "stroke" : entry.kind} touches. Whose shall stand?`),
+      h("p", { class: "hint" }, "Nothing is lost: both are in the history, and either can be undone."),
+      h("div", { class: "buttons end" },
+        h("button", { value: "theirs" }, `Keep ${names}'s, drop mine`),
+        h("button", { value: "mine", class: "main" }, "Put mine on top")))
+    const said = await open("Somebody else drew here", form).closed
+    if (said === "theirs" || said === "mine") return said // closed by Escape: ask again rather than decide silently
+  }
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from medcl.annotate.jobs.processes import threads
 from medcl.annotate.schemas import NewJob
-from medcl.errors import SettingsError
+from medcl.errors import SettingsError, unknown_name
 from medcl.settings import TrainSettings
 
 START: dict[str, Any] = {
@@ -29,8 +29,9 @@ GO_ON: dict[str, Any] = {"optim": {"ema": 0.98, "learning_rate": 2e-3, "warm_up"
 GO_ON_MEDCL: dict[str, Any] = {"start": 0.0, "ramp": 0.1}
 """MedCL from the newest model on: it knows enough for the terms without supervision to begin at once."""
 
-NOT_HERE = ("resume", "store", "cases", "holdout")
-"""Settings that would contradict what the page says."""
+ALLOWED = ("budget", "seed", "batch_size", "plan", "augment", "optim", "device", "precision", "oversample", "presence",
+           "reach", "enclosed", "unannotated", "method", "backbone")  # fmt: skip
+"""Settings that callers may change. The others say where files are, what is held back, or who is told over the net."""
 
 
 def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
@@ -41,21 +42,23 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
         start: Model folder to start from; None: from nothing.
 
     Raises:
-        SettingsError: A key that has another place here, or a path through a single value.
+        SettingsError: A key that callers may not set, or a path through a single value.
     """
     wanted = nested(asked.settings)
-    refused = [key for key in wanted if key in NOT_HERE]
-    if refused:
-        raise SettingsError(
-            f"settings: {', '.join(refused)} cannot be set for a training here, where all that is drawn is learned "
-            "but for the slices held back."
-        )
+    unknown = [unknown_name("setting of a training here", key, ALLOWED) for key in wanted if key not in ALLOWED]
+    if unknown:
+        raise SettingsError(" ".join(unknown))
     values = copy.deepcopy(START) | {"threads": threads()}
     method = wanted.pop("method", {})
     method = {"name": method} if isinstance(method, str) else dict(method)
     method = {"name": asked.method or method.get("name", "medcl")} | method
     backbone = wanted.pop("backbone", {})
     backbone = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    if "weights" in backbone:
+        raise SettingsError(
+            "backbone.weights: expected none, as a training here starts from the newest model; for other weights use "
+            "'medcl train'."
+        )
     if start is not None:
         values = _over(values, GO_ON)
         if method["name"] == "medcl":

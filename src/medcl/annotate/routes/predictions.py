@@ -16,7 +16,7 @@ from medcl.annotate.nifti_view import write_volume
 from medcl.annotate.problems import Refused
 from medcl.annotate.sending import NIFTI, send_file
 from medcl.annotate.state.tables import PredictionRow
-from medcl.annotate.volumes import cached
+from medcl.annotate.volumes import cached, drop_older
 from medcl.data.io import read_map
 from medcl.data.layout import Case
 
@@ -48,6 +48,7 @@ def _volume(context: Context, case: Case, what: Literal["mask", "uncertainty"]) 
     if len(context.dataset().classes) > 256:
         raise Refused(422, f"expected at most 256 classes, got {len(context.dataset().classes)}.")
     folder = context.state / row.folder
+    name = f"{what}-{hashlib.sha256(case.id.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
     tag = hashlib.sha256(f"{row.folder}\n{what}".encode()).hexdigest()[:32]
 
     def build(path: Path) -> None:
@@ -59,5 +60,6 @@ def _volume(context: Context, case: Case, what: Literal["mask", "uncertainty"]) 
         if array.shape != tuple(view.grid.geometry.size):
             raise Refused(404, f"case {case.id}: its image has changed since the prediction; train or predict again.")
         write_volume(path, view, array.astype("uint8"))
+        drop_older(path.parent, name)
 
-    return tag, lambda: cached(context, f"{what}-{tag}.nii", build)
+    return tag, lambda: cached(context, f"{name}-{tag}.nii", build)
