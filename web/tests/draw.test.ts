@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest"
 import { drawingPlane, type Grid, voxelNumber, voxelPlace } from "../src/draw/grid"
 import { toRedo, toUndo } from "../src/draw/history"
 import { StrokeMap } from "../src/draw/map"
+import { readHeader, withAlpha } from "../src/draw/nifti"
 import { enclosed, segment, tip } from "../src/draw/pen"
 import { countVoxels, eachVoxel, toRuns } from "../src/draw/runs"
 
@@ -141,5 +142,21 @@ describe("undo and redo", () => {
   it("leave nothing to redo after a new stroke", () => {
     expect(toRedo([stroke("a"), stroke("b", true), stroke("c")], "me")).toBeNull()
     expect(toRedo([stroke("a"), stroke("b", true), stroke("c", true)], "me")?.id).toBe("b")
+  })
+})
+
+describe("colour pictures", () => {
+  it("get an opaque fourth channel and keep the other three", () => {
+    const buffer = new ArrayBuffer(352 + 6)
+    const view = new DataView(buffer)
+    view.setInt32(0, 348, true)
+    for (const [axis, count] of [2, 1, 1].entries()) view.setInt16(42 + 2 * axis, count, true)
+    view.setInt16(70, 128, true)
+    view.setFloat32(108, 352, true)
+    new Uint8Array(buffer).set([1, 2, 3, 4, 5, 6], 352)
+    const wide = withAlpha(buffer, readHeader(buffer))
+    expect([...new Uint8Array(wide, 352)]).toEqual([1, 2, 3, 255, 4, 5, 6, 255])
+    expect(readHeader(wide).datatype).toBe(2304)
+    expect(readHeader(wide).grid.size).toEqual([2, 1, 1])
   })
 })

@@ -48,6 +48,22 @@ export function straighten(buffer: ArrayBuffer, header: Header): void {
   }
 }
 
+/** A colour picture with a fourth, opaque channel: the only colour that the viewer takes beyond the size of 3D textures. */
+export function withAlpha(buffer: ArrayBuffer, header: Header): ArrayBuffer {
+  const pixels = header.grid.size[0] * header.grid.size[1] * header.grid.size[2]
+  const from = new Uint8Array(buffer)
+  const wide = new Uint8Array(header.offset + 4 * pixels).fill(255)
+  wide.set(from.subarray(0, header.offset))
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const at = header.offset + 3 * pixel
+    wide.set(from.subarray(at, at + 3), header.offset + 4 * pixel)
+  }
+  const view = new DataView(wide.buffer)
+  view.setInt16(70, 2304, LITTLE)
+  view.setInt16(72, 32, LITTLE)
+  return wide.buffer
+}
+
 /** Millimetres of a voxel in the patient's own axes (R+, A+, S+). */
 export function millimetres(header: Header, place: Triple): Triple {
   return header.affine.map((row) => row[0]! * place[0] + row[1]! * place[1] + row[2]! * place[2] + row[3]!) as Triple

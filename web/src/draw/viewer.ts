@@ -6,7 +6,7 @@
 import { cmapper, MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue"
 import type { ClassInfo, Plane, Triple } from "../net/types"
 import { clampPlace, DEPTH, drawingPlane, type Grid, voxelPlace, WITHIN } from "./grid"
-import { type Header, readHeader, straighten } from "./nifti"
+import { type Header, readHeader, straighten, withAlpha } from "./nifti"
 import { sample, type Window } from "./windows"
 
 export type Layout = Plane | "multi" | "3d"
@@ -113,8 +113,10 @@ export class Viewer {
   async showImage(buffer: ArrayBuffer, keep: boolean): Promise<void> {
     const header = readHeader(buffer)
     straighten(buffer, header)
-    const image = await NVImage.loadFromUrl({ url: "image.nii", name: "image.nii", buffer })
     const { nv } = this
+    const large = header.grid.size[2] === 1 && Math.max(...header.grid.size) > (nv.uiData.max3D ?? 2048)
+    const shown = large && header.datatype === 128 ? withAlpha(buffer, header) : buffer
+    const image = await NVImage.loadFromUrl({ url: "image.nii", name: "image.nii", buffer: shown })
     const overlays = keep ? nv.volumes.slice(1) : []
     if (!keep) {
       nv.drawBitmap = null
@@ -125,7 +127,7 @@ export class Viewer {
     this.image = image
     this.header = header
     this.values = header.datatype === 128 ? new Float64Array() : sample(image.img ?? [], header.slope, header.intercept)
-    nv.opts.is2DSliceShader = header.grid.size[2] === 1 && Math.max(...header.grid.size) > (nv.uiData.max3D ?? 2048)
+    nv.opts.is2DSliceShader = large
     nv.addVolume(image)
     for (const overlay of overlays) nv.addVolume(overlay)
     if (!keep) this.goTo(header.grid.size.map((count) => Math.floor(count / 2)) as Triple)
@@ -245,7 +247,8 @@ export class Viewer {
 
   private async swap(old: NVImage | null, buffer: ArrayBuffer | null, name: string, dress: (overlay: NVImage) => void): Promise<NVImage | null> {
     let overlay: NVImage | null = null
-    if (buffer) {
+    // NiiVue lays nothing over pictures larger than a 3D texture; the outline is drawn all the same.
+    if (buffer && !this.nv.opts.is2DSliceShader) {
       straighten(buffer, readHeader(buffer))
       overlay = await NVImage.loadFromUrl({ url: name, name, buffer })
       dress(overlay)
