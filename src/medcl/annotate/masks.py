@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,29 @@ def read_mask(context: Context, case: Case, row: PredictionRow) -> np.ndarray:
             f"case {case.id}: prediction {row.id} was made with other classes than dataset.json has; train again."
         )
     return array.astype(np.int16)
+
+
+def newest_mask(context: Context, case: Case) -> np.ndarray | None:
+    """Read the newest prediction of a case, or return None where there is none.
+
+    A training removes the files of an older prediction once a newer one is known: then that one is read.
+
+    Raises:
+        DataError: As for `read_mask`.
+    """
+    known = None
+    while True:
+        with context.database.session(write=False) as session:
+            row = newest_prediction(session, case.id)
+        if row is None:
+            return None
+        try:
+            return read_mask(context, case, row)
+        except DataError:
+            if row.id == known:
+                raise
+            known = row.id
+            time.sleep(0.1)
 
 
 def corrected(mask: np.ndarray, strokes: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def info_document(context: Context, strategies: dict[str, str]) -> dict[str, Any
         "description": "The newest model of this project, with your strokes over its mask.",
         "config": {},
     }
-    score = next(iter(model.scores.values()), 0.0) if model is not None and model.scores else 0.0
+    score = model.scores.get("dice", 0.0) if model is not None else 0.0
     stats = {"best_metric": score if isinstance(score, float) and np.isfinite(score) else 0.0}
     if train is not None and train.state == "running":
         stats |= {"epoch": max(1, round(100 * train.share)), "total_epochs": 100}

@@ -96,6 +96,15 @@ def test_what_cannot_be_exported_is_one_sentence(world: Any) -> None:
         assert str(world.folder) not in answer.text
 
 
+def test_a_mask_whose_file_is_gone_is_no_crash(world: Any) -> None:
+    number = world.predict("plain", np.ones(SIZE, np.uint8))
+    place = world.folder / ".medcl" / "predictions" / "plain" / str(number)
+    (place / "mask.nii.gz").unlink()
+    answer = world.client.get("/api/cases/plain/export")
+    assert answer.status_code == 422
+    assert f"the file of prediction {number} is gone; predict it again" in answer.json()["message"]
+
+
 def test_the_report_says_cost_and_cases_and_needs_no_network(world: Any) -> None:
     draw_all(world, "plain")
     answer = world.client.get("/api/report.html")

@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 
 from medcl.annotate.context import Context, Here
 from medcl.annotate.exporting import MEDIA_TYPES, Format, What, export_bytes, file_name, write_zip
-from medcl.annotate.masks import newest_prediction, read_mask
+from medcl.annotate.masks import newest_mask
 from medcl.annotate.problems import Refused
 from medcl.annotate.schemas import Problem
 from medcl.data.dicom_seg import is_dicom_source
@@ -98,9 +98,7 @@ def read_what(context: Context, case: Case, what: What) -> np.ndarray | None:
     if what == "strokes":
         strokes = context.strokes(case) if case.split == "Tr" else _strokes_in_file(context, case)
         return strokes if strokes is not None and bool((strokes != UNLABELLED).any()) else None
-    with context.database.session(write=False) as session:
-        row = newest_prediction(session, case.id)
-    return None if row is None else read_mask(context, case, row)
+    return newest_mask(context, case)
 
 
 def _strokes_in_file(context: Context, case: Case) -> np.ndarray | None:

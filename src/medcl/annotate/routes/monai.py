@@ -7,6 +7,7 @@ import hmac
 import time
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Body, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from medcl.annotate import monai_label as protocol
 from medcl.annotate.context import Author, Context, Here
 from medcl.annotate.labels import PreparedLabel
-from medcl.annotate.masks import corrected, newest_prediction, read_mask
+from medcl.annotate.masks import corrected, newest_mask, newest_prediction
 from medcl.annotate.pool import suggest
 from medcl.annotate.problems import Refused
 from medcl.annotate.reviewing import accept_label
@@ -32,7 +33,7 @@ router = APIRouter(prefix="/monai", tags=["MONAI Label"], responses={404: {"mode
 PREDICT_SECONDS = 600.0
 """How long `/infer/` waits for a prediction."""
 
-_LOCAL = ("127.0.0.1", "::1", "testclient")
+_LOCAL = ("127.0.0.1", "::1")
 _Params = Annotated[dict[str, Any] | None, Body()]
 _NO_SESSIONS = "Sessions are not served; send the image with PUT /datastore/ and name it in /infer/."
 
@@ -272,14 +273,12 @@ def _answer(context: Context, case: Case, asked: dict[str, Any], output: str | N
     return Response(body, media_type=kind)
 
 
-def _mask(context: Context, case: Case) -> Any:
+def _mask(context: Context, case: Case) -> np.ndarray | None:
     """Return the newest prediction with the strokes on it, or None."""
-    with context.database.session(write=False) as session:
-        row = newest_prediction(session, case.id)
-    if row is None:
-        return None
-    mask = read_mask(context, case, row)
-    return corrected(mask, context.strokes(case)) if case.split == "Tr" else mask
+    mask = newest_mask(context, case)
+    if mask is None or case.split != "Tr":
+        return mask
+    return corrected(mask, context.strokes(case))
 
 
 def _check_model(context: Context, name: str) -> None:
@@ -291,7 +290,7 @@ def _check_model(context: Context, name: str) -> None:
 
 
 async def _predicted(context: Context, case: Case, author: str) -> None:
-    """Wait until the newest model has predicted a case; asks for it where nobody did."""
+    """Wait until a case has a prediction; asks for it where nobody did. Newer ones come by themselves with training."""
     until = time.monotonic() + PREDICT_SECONDS
     job: int | None = None
     while not await run_in_threadpool(_is_predicted, context, case):
@@ -299,7 +298,8 @@ async def _predicted(context: Context, case: Case, author: str) -> None:
             asked = NewJob(kind="predict", cases=[case.id])
             job = (await run_in_threadpool(start_job, context, author, asked)).id
         state, message = await run_in_threadpool(_job_state, context, job)
-        if state in ("crashed", "cancelled") or (state == "finished" and not _is_predicted(context, case)):
+        over = state in ("crashed", "cancelled", "finished")
+        if over and not await run_in_threadpool(_is_predicted, context, case):
             raise Refused(422, f"case {case.id}: could not be predicted ({message or state}).")
         if time.monotonic() > until:
             raise Refused(422, f"case {case.id}: not predicted within {PREDICT_SECONDS:.0f} s; ask again later.")
@@ -308,9 +308,7 @@ async def _predicted(context: Context, case: Case, author: str) -> None:
 
 def _is_predicted(context: Context, case: Case) -> bool:
     with context.database.session(write=False) as session:
-        model = session.scalar(select(ModelRow.id).order_by(ModelRow.id.desc()).limit(1))
-        row = newest_prediction(session, case.id)
-    return row is not None and row.model == model
+        return newest_prediction(session, case.id) is not None
 
 
 def _job_state(context: Context, job: int) -> tuple[str, str]:
