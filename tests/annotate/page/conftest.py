@@ -221,3 +221,19 @@ def axe() -> Path:
     if not _AXE.is_file():
         pytest.skip("axe-core is not installed (npm ci in web/)")
     return _AXE
+
+
+@pytest.fixture
+def row_by_keys() -> Callable[..., None]:
+    """Return what draws a row of voxels, to the right on screen, by keys alone."""
+
+    def draw(page: Any, key: str, place: list[int], steps: int) -> None:
+        page.evaluate("(place) => window.medcl.desk.viewer.goTo(place)", place)
+        page.locator("#pad").focus()
+        page.keyboard.press(key)
+        page.keyboard.press("Space")
+        for _ in range(steps):
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Space")
+
+    return draw

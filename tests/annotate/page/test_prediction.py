@@ -35,16 +35,6 @@ def page_and_server(new_page: Callable[..., Any], tmp_path: Path) -> Any:
     own.stop()
 
 
-def row_by_keys(page: Any, key: str, place: list[int], steps: int) -> None:
-    page.evaluate("(place) => window.medcl.desk.viewer.goTo(place)", place)
-    page.locator("#pad").focus()
-    page.keyboard.press(key)
-    page.keyboard.press("Space")
-    for _ in range(steps):
-        page.keyboard.press("ArrowRight")
-    page.keyboard.press("Space")
-
-
 def colours(page: Any, path: Path) -> np.ndarray:
     """Return the picture without lines over it, (height, width, 3)."""
     page.evaluate("() => { document.activeElement.blur(); document.getElementById('lines').hidden = true }")
@@ -104,7 +94,9 @@ def test_next_goes_there_and_says_why(page_and_server: tuple[Any, Server]) -> No
     assert page.locator("select[aria-label='How the next place is chosen'] option").count() > 1
 
 
-def test_fix_review_and_export(page_and_server: tuple[Any, Server], tmp_path: Path) -> None:
+def test_fix_review_and_export(
+    page_and_server: tuple[Any, Server], tmp_path: Path, row_by_keys: Callable[..., None]
+) -> None:
     page, own = page_and_server
     share = ball_and_shell()
     leave_predictions(own.folder, {"oblique": share})
