@@ -56,7 +56,10 @@ class Database:
                 until it has written. Reading sessions wait for nobody.
         """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection(execution_options={"medcl_write": write})
+            options: dict[str, Any] = {"medcl_write": write}
+            if not write and not self.is_sqlite:  # a version and its strokes must be of one moment, as in SQLite
+                options["isolation_level"] = "REPEATABLE READ"
+            session.connection(execution_options=options)
             yield session
 
     @property
