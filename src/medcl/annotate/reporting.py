@@ -63,15 +63,13 @@ def _cost(numbers: Statistics) -> Section:
         Card("Voxels drawn", f"{numbers.voxels}"),
     ]
     states: list[list[Cell]] = [[_WORDS[state], numbers.cases.get(state, 0)] for state in get_args(CaseState)]
+    by_class: list[list[Cell]] = [[name, count] for name, count in numbers.by_class.items()]
+    by_author: list[list[Cell]] = [[who or "not named", count] for who, count in numbers.by_author.items()]
     blocks: list[Cards | Table] = [
         Cards(cards),
         Table("Cases by state", ["state", "cases"], states),
-        Table("Strokes by class", ["class", "strokes"], [[*row] for row in numbers.by_class.items()]),
-        Table(
-            "Strokes by person",
-            ["person", "strokes"],
-            [[who or "not named", n] for who, n in numbers.by_author.items()],
-        ),
+        Table("Strokes by class", ["class", "strokes"], by_class),
+        Table("Strokes by person", ["person", "strokes"], by_author),
     ]
     return Section("What it cost", blocks)
 
