@@ -226,4 +226,5 @@ def test_no_images_or_weights_are_tracked() -> None:
         assert not path.name.lower().endswith(banned), path
         if path.suffix == ".png":  # pictures of phantoms only, made by a command
             assert path.parent == ROOT / "docs" / "images", path
-        assert path.stat().st_size <= 500_000, path
+        built = SOURCE / "annotate" / "page" in path.parents  # with the viewer inside; `make web` writes it
+        assert path.stat().st_size <= (1_500_000 if built else 500_000), path
