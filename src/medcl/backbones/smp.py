@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medcl.backbones import backbones
-from medcl.backbones.layers import crop_to, pad_to, without_pointwise_strides
+from medcl.backbones.layers import crop_to, pad_to
 from medcl.backbones.optional import need
 from medcl.backbones.weights import WithWeights
 from medcl.errors import SettingsError, unknown_name
@@ -40,7 +40,7 @@ class SmpSettings(WithWeights):
         network = library.create_model(
             self.decoder, encoder_name=self.encoder, encoder_weights=None, in_channels=in_channels, classes=classes
         )
-        return SmpNetwork(without_pointwise_strides(network))
+        return SmpNetwork(network)
 
 
 class SmpNetwork(nn.Module):
