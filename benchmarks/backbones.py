@@ -57,7 +57,7 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
         make_phantom(folder, "heart", cases=12, validation=2, test=6, size=(5, 80, 80), dense=True, seed=0)
     return Recipe.parse(
         {
-            "name": "backbones",
+            "name": "every-backbone",
             "title": "Every backbone on made-up hearts",
             "description": "MedCL on 12 made-up hearts with strokes, scored on 6 others.",
             "data": {
@@ -78,7 +78,7 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
                 "sample_pictures": 0,
             },
         },
-        where="backbones",
+        where="every-backbone",
     )
 
 
