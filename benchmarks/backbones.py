@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unet++": {"backbone": "unet++", "settings": {"backbone.base": 8}},
     "swin": {"backbone": "swin", "settings": {"optim.learning_rate": 0.002}},
     "vision-lstm": {"backbone": "vision-lstm", "settings": {"backbone.base": 8}},
+    "sam": {"backbone": "sam", "settings": {"backbone.size": "tiny", "backbone.input_size": 96}},
+    "smp": {"backbone": "smp", "settings": {"optim.learning_rate": 0.002}},
 }
 """Name -> backbone and settings; narrow ones, as a made-up heart of 64 pixels asks for no more."""
+
+EXTRAS = {"sam": "transformers", "smp": "segmentation_models_pytorch"}
+"""Those that need a library of an extra; without it they are left out unless asked for."""
+
+
+def installed() -> list[str]:
+    return [name for name in VARIANTS if name not in EXTRAS or find_spec(EXTRAS[name])]
 
 
 def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe:
@@ -47,7 +57,7 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
         make_phantom(folder, "heart", cases=12, validation=2, test=6, size=(5, 80, 80), dense=True, seed=0)
     return Recipe.parse(
         {
-            "name": "backbones",
+            "name": "every-backbone",
             "title": "Every backbone on made-up hearts",
             "description": "MedCL on 12 made-up hearts with strokes, scored on 6 others.",
             "data": {
@@ -57,7 +67,7 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
                     "settings": {"plan": {"ndim": 2, "patch": [64, 64]}},
                 }
             },
-            "methods": {name: {"method": "medcl", **VARIANTS[name]} for name in only or VARIANTS},
+            "methods": {name: {"method": "medcl", **VARIANTS[name]} for name in only or installed()},
             "seeds": [0],
             "protocols": {"short": {"budget": budget}},
             "settings": {
@@ -68,7 +78,7 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
                 "sample_pictures": 0,
             },
         },
-        where="backbones",
+        where="every-backbone",
     )
 
 

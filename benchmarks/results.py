@@ -13,6 +13,8 @@ import json
 from math import prod
 from pathlib import Path
 
+from medcl.benchmark.advice import u_scores
+from medcl.benchmark.family import bench_scores, load_costs
 from medcl.benchmark.markdown import page as benchmark_page
 from medcl.benchmark.markdown import render
 from medcl.benchmark.results import load_results, recipes_in
@@ -106,6 +108,45 @@ def speed_lines(runs: Path) -> list[str]:
     return lines
 
 
+def cost_lines(runs: Path) -> list[str]:
+    """Return the table of backbones: what each costs, and its Dice on ACDC with equal minutes.
+
+    Reads what `medcl backbones --bench RUNS --data acdc --size 160,160 --out RUNS/backbones_cost.json` left.
+    """
+    path = runs / "backbones_cost.json"
+    if not path.is_file():
+        return []
+    costs = load_costs(path)
+    dice = {name: score.dice for name, score in bench_scores(runs, "acdc").items()}
+    scores = u_scores(costs, dice)
+    made = next((cost.made_with for cost in costs if cost.made_with), "")
+    columns = ["parameters M", "GMACs", "training images/s", "prediction ms", "memory MB", "Dice", "U-Score"]
+    return [
+        "## Accuracy and cost of the backbones",
+        "",
+        f"MedCL on ACDC, 20 minutes each (recipe `backbones`); costs of one image of 160 x 160: {made}.",
+        "The U-Score is explained in [backbones.md](backbones.md).",
+        "",
+        *table(
+            ["backbone", *columns],
+            [
+                [
+                    cost.name,
+                    number((cost.parameters or 0) / 1e6, 2),
+                    number(cost.gmacs, 2),
+                    number(cost.images_per_second, 1),
+                    number(cost.predict_ms, 1),
+                    number(cost.memory_mb, 0),
+                    number(dice.get(cost.name)),
+                    number(scores.get(cost.name)),
+                ]
+                for cost in sorted(costs, key=lambda cost: -scores.get(cost.name, 0))
+                if not cost.problem
+            ],
+        ),
+    ]
+
+
 def page(
     runs: Path, only: list[str] | None = None, *, earlier: Path | None = None, earlier_was: str | None = None
 ) -> str:
@@ -129,6 +170,7 @@ def page(
     lines += glance(runs, names)
     for name in names:
         lines += ["#" + line if line.startswith("#") else line for line in _lines(runs, name)]
+    lines += cost_lines(runs)
     lines += speed_lines(runs)
     if earlier is not None:
         lines += ["## Earlier version", "", earlier_was or "Settings and commit: see the tables of versions.", ""]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -223,7 +225,7 @@ class StandIn(nn.Module):
         super().__init__()
         self.encoder = nn.Conv2d(in_channels, 4, 3, padding=1)
         self.encoder.output_stride = 32
-        self.segmentation_head = nn.Conv2d(4, classes, 1)
+        self.segmentation_head = nn.Sequential(nn.Conv2d(4, classes, 1), nn.Identity())
 
     def forward(self, image: Tensor) -> Tensor:
         assert all(side % 32 == 0 for side in image.shape[2:]), "it takes whole steps only"
@@ -256,6 +258,25 @@ def test_smp_by_name(smp: dict[str, Any]) -> None:
         "classes": 3,
     }
     assert network(torch.randn(2, 2, 33, 70)).shape == (2, 3, 33, 70)
+
+
+def test_torchvision_whose_compiled_part_is_missing_is_imported_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medcl.backbones import smp
+
+    (tmp_path / "torchvision.py").write_text(
+        "import torch\ntorch.library.register_fake('torchvision::nms')(lambda dets, scores, iou_threshold: dets)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RuntimeError, match="torchvision::nms does not exist"):
+        import_module("torchvision")
+    try:
+        smp._let_torchvision_import.__wrapped__()
+        assert sys.modules["torchvision"].__file__ == str(tmp_path / "torchvision.py")
+    finally:
+        smp._declared.clear()
+        sys.modules.pop("torchvision", None)
 
 
 def test_smp_refuses_unknown_encoders_and_volumes(smp: dict[str, Any]) -> None:

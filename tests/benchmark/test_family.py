@@ -89,6 +89,9 @@ def test_dice_of_a_benchmark_on_equal_data_only(tmp_path: Path) -> None:
     scores = bench_scores(tmp_path)
     assert {name: score.dice for name, score in scores.items()} == pytest.approx({"unet": 0.8, "swin": 0.5})
     assert scores["unet"].settings == {"base": 8}
+    assert bench_scores(tmp_path, "easy")["unet"].dice == 1
+    with pytest.raises(DataError, match=r"unknown data set 'hard'.*acdc, easy"):
+        bench_scores(tmp_path, "hard")
 
 
 def test_one_family_with_several_settings_is_told_apart(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_advice_for_a_data_set(measured: list[CostRequest], hearts: Path) -> Non
         (["--size", "64"], "--size: expected two or three lengths"),
         (["--size", "64,64", "--ndim", "3"], "--size: expected 3 numbers for 3D images, got 2"),
         (["--budget", "500steps"], "--budget: expected minutes"),
+        (["--data", "acdc"], "--data: names a data set of a benchmark; say which with --bench"),
         (["--bench", "nowhere"], "expected a folder of medcl benchmark"),
     ],
 )

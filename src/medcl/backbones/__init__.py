@@ -111,9 +111,12 @@ def build_backbone(
         SettingsError: Unknown family or setting, or a family that cannot do this number of dimensions.
         ModelError: Weights that cannot be read or do not fit; lists what differs.
     """
+    from medcl.backbones.layers import without_pointwise_strides
+
     family: Any = backbones.get(name).parse(settings, where=f"backbone '{name}'")
     check_dims(name, ndim)
-    network: nn.Module = family.build(in_channels=in_channels, classes=classes, ndim=ndim)
+    # for every family, those of plug-ins too: what it avoids is no error but the end of the process
+    network = without_pointwise_strides(family.build(in_channels=in_channels, classes=classes, ndim=ndim))
     if getattr(family, "weights", None) is not None:
         for line in family.load(network, in_channels=in_channels, classes=classes):
             (tell or _log.info)(line)

@@ -16,7 +16,6 @@ from medcl.backbones.layers import (
     Layout,
     check_strides,
     crop_to,
-    every,
     norm,
     pad_to,
     start_convolutions,
@@ -96,14 +95,13 @@ class ResidualBlock(nn.Module):
         self.second = CONV[ndim](outside, outside, kernel, padding=padding, bias=False)
         self.second_norm = norm(ndim, outside, kind)
         same = inside == outside and stride is None
-        self.step = step
-        self.shortcut = nn.Identity() if same else CONV[ndim](inside, outside, 1, bias=False)
+        self.shortcut = nn.Identity() if same else CONV[ndim](inside, outside, 1, stride=step, bias=False)
         self.rectify = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (N, inside, *S) to (N, outside, *S / stride)."""
         result = self.rectify(self.first_norm(self.first(values)))
-        result = self.second_norm(self.second(result)) + self.shortcut(every(values, self.step))
+        result = self.second_norm(self.second(result)) + self.shortcut(values)
         rectified: Tensor = self.rectify(result)
         return rectified
 

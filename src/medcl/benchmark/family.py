@@ -13,7 +13,7 @@ from medcl.backbones import backbones, dims_of
 from medcl.benchmark.cost import Cost, CostRequest, measure
 from medcl.benchmark.results import Outcome
 from medcl.benchmark.work import RESULT
-from medcl.errors import DataError
+from medcl.errors import DataError, unknown_name
 from medcl.files import read_json, write_json
 
 SIZES = {2: (192, 192), 3: (32, 64, 64)}
@@ -77,7 +77,7 @@ def load_costs(path: Path) -> list[Cost]:
     return [Cost.parse(entry, where=str(path)) for entry in content["costs"]]
 
 
-def bench_scores(out: Path) -> dict[str, BenchScore]:
+def bench_scores(out: Path, data: str | None = None) -> dict[str, BenchScore]:
     """Return what a benchmark's folder says of each backbone.
 
     Only comparisons (same data, stroke cases, protocol and method) with the largest number of backbones count, so that
@@ -85,16 +85,22 @@ def bench_scores(out: Path) -> dict[str, BenchScore]:
 
     Args:
         out: Folder of `medcl benchmark --out`.
+        data: Name of the recipe's data set that counts; None: all.
 
     Returns:
         Name -> score; a family that was tried with several settings has them in its names.
 
     Raises:
-        DataError: No finished job is there, or none with dense labels.
+        DataError: No finished job is there, none of this data set, or none with dense labels.
     """
     outcomes = [Outcome(path.parent, read_json(path)) for path in sorted((out / "jobs").glob(f"*/{RESULT}"))]
     if not outcomes:
         raise DataError(f"{out}: expected a folder of medcl benchmark with finished jobs, found none.")
+    if data is not None:
+        known = sorted({outcome.facts["data"] for outcome in outcomes})
+        if data not in known:
+            raise DataError(f"{out}: {unknown_name('data set', data, known)}")
+        outcomes = [outcome for outcome in outcomes if outcome.facts["data"] == data]
     table: dict[tuple[Any, ...], dict[str, list[float]]] = {}
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for outcome in outcomes:

@@ -30,6 +30,9 @@ def backbones(
     bench: Annotated[
         Path | None, typer.Option("--bench", help="Folder of medcl benchmark: Dice and U-Score of its backbones.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Data set of --bench that counts; default: where most backbones ran.")
+    ] = None,
     advise: Annotated[
         Path | None, typer.Option("--advise", help="Dataset folder: say which backbone to take for it.")
     ] = None,
@@ -63,7 +66,9 @@ def backbones(
     minutes = BudgetSettings.from_text(budget).minutes
     if minutes is None:
         raise SettingsError(f"--budget: expected minutes such as 20m or 2h for an advice, got '{budget}'.")
-    scores = bench_scores(bench) if bench else {}
+    if data is not None and bench is None:
+        raise SettingsError("--data: names a data set of a benchmark; say which with --bench FOLDER.")
+    scores = bench_scores(bench, data) if bench else {}
     plan = _plan(advise, ndim) if advise else None
     lengths = _lengths(size)
     dims = plan.ndim if plan else ndim or (len(lengths) if lengths else 2)

@@ -304,36 +304,25 @@ class Model:
         unions = self.unions(largest_component)
         image, name = self._read(source, spacing_mm, series)
         check_image(image, self.plan, name)
+        asked: dict[str, Any] = {
+            "unions": unions,
+            "probabilities": probabilities,
+            "uncertainty": uncertainty,
+            "batch_size": batch_size,
+            "overlap": overlap,
+            "progress": progress,
+        }
         if others:
+            members = self.members(others, flips, prompts)
             with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
-                together = segment_together(
-                    self.members(others, flips, prompts),
-                    image,
-                    scratch=Path(scratch),
-                    unions=unions,
-                    probabilities=probabilities,
-                    uncertainty=uncertainty,
-                    batch_size=batch_size,
-                    overlap=overlap,
-                    progress=progress,
-                )
-                return replace(
-                    together, probabilities=np.array(together.probabilities) if probabilities else None
-                )  # in memory: the folder goes
+                together = segment_together(members, image, scratch=Path(scratch), **asked)
+                if together.probabilities is None:
+                    return together
+                return replace(together, probabilities=np.array(together.probabilities))  # in memory: the folder goes
         prepared = prepare_image(image, self.plan)
         del image
-        return segment(
-            self.network_for(prepared, prompts),
-            self.plan,
-            prepared,
-            flips=self.flips_for(flips, prompts),
-            unions=unions,
-            probabilities=probabilities,
-            uncertainty=uncertainty,
-            batch_size=batch_size,
-            overlap=overlap,
-            progress=progress,
-        )
+        network = self.network_for(prepared, prompts)
+        return segment(network, self.plan, prepared, flips=self.flips_for(flips, prompts), **asked)
 
     def members(self, others: Sequence[Model], flips: bool | None, prompts: Prompts | None = None) -> list[Member]:
         """Return this model and others as `segment_together` takes them.

@@ -72,7 +72,7 @@ def segment_together(
     voxels lie in files, two at a time.
 
     Args:
-        members: Networks with their plans.
+        members: Networks with their plans, of the same classes and channels (see `check_members`).
         image: The image as read.
         scratch: Folder for those files; to be removed after the result is used.
         unions: Unions of classes of which only the largest piece stays.
@@ -84,11 +84,7 @@ def segment_together(
 
     Returns:
         The prediction in the geometry of the image.
-
-    Raises:
-        ModelError: Classes or channels differ.
     """
-    check_members([member.plan for member in members])
     plan = members[0].plan
     size = image.geometry.size
     total = np.lib.format.open_memmap(
