@@ -40,9 +40,7 @@ class ClassInfo(BaseModel):
 
     index: int = Field(ge=0, description="0 is background.")
     name: str
-    color: str = Field(
-        pattern="^#[0-9a-f]{6}$", description="Safe for colour-blind eyes."
-    )
+    color: str = Field(pattern="^#[0-9a-f]{6}$", description="Safe for colour-blind eyes.")
 
 
 class ModelState(BaseModel):
