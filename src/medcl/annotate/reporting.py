@@ -79,8 +79,12 @@ def _bought(numbers: Statistics) -> Section:
         return Section("What it bought", [Text("No model was trained yet, so nothing can be said about its worth.")])
     names = list(dict.fromkeys(key for moment in numbers.curve for key in moment.scores))
     rows: list[list[Cell]] = [
-        [f"{moment.at:%Y-%m-%d %H:%M}", moment.strokes, _time(moment.seconds)]
-        + [_score(moment.scores.get(key)) for key in names]
+        [
+            f"{moment.at:%Y-%m-%d %H:%M}",
+            moment.strokes,
+            _time(moment.seconds),
+            *(_score(moment.scores.get(key)) for key in names),
+        ]
         for moment in numbers.curve
     ]
     intro = (
