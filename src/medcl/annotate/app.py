@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pkgutil
 import secrets
 import threading
@@ -140,7 +141,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(MedclError)
     def _expected(_: Request, error: MedclError) -> JSONResponse:
-        return _problem(422, str(error))
+        # where the folder lies on this machine is nobody's business
+        context: Context = app.state.context
+        return _problem(422, str(error).replace(f"{context.folder}{os.sep}", "").replace(f"{context.home}{os.sep}", ""))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -169,3 +169,11 @@ def test_a_name_that_two_splits_share_is_told(tmp_path: Path) -> None:
     with serving(create_app(folder, token=TOKEN)) as client:
         assert [row["split"] for row in client.get("/api/cases").json()] == ["Tr", "Tr", "Val"]
         assert "upright is in imagesTs too" in client.get("/api/project").json()["notices"][0]
+
+
+def test_an_error_does_not_tell_where_the_folder_lies(client: TestClient, folder: Path) -> None:
+    (folder / "imagesTr" / "upright_0000.nii.gz").write_bytes(b"no scan")
+    answer = client.get("/api/cases/upright/image.nii")
+    assert answer.status_code == 422
+    assert answer.json()["message"].startswith("imagesTr/upright_0000.nii.gz")
+    assert str(folder) not in answer.text
