@@ -76,7 +76,7 @@ def speed_lines(runs: Path) -> list[str]:
     if path.exists():
         lines += ["## Prediction memory", "", "`benchmarks/predict_memory.py`.", ""]
         lines += table(
-            ["volume (z, y, x)", "network", "peak GB", "seconds", "seconds per megavoxel"],
+            ["volume (z, y, x)", "network", "peak GB", "seconds", "per megavoxel", "processor seconds per megavoxel"],
             [
                 [
                     " x ".join(map(str, row["size"])),
@@ -84,6 +84,7 @@ def speed_lines(runs: Path) -> list[str]:
                     number(row["peak_gb"], 2),
                     number(row["seconds"], 1),
                     number(row["seconds"] * 1e6 / prod(row["size"]), 2),
+                    number(row.get("cpu_seconds_per_megavoxel"), 2),
                 ]
                 for row in json.loads(path.read_text(encoding="utf-8"))
             ],
