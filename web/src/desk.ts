@@ -311,8 +311,8 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
       const runs = this.map.setUndone(entry.stroke.id, entry.kind === "redo")
       if (runs) this.show(runs)
     }
-    this.stale = true
     this.emit("strokes")
+    this.markStale() // what others drew there may have come while this one waited
   }
 
   /** Somebody else may have changed this case: look as soon as nothing of ours is under way. */
@@ -342,6 +342,7 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
       this.queue.seen(id, list.version)
       this.viewer.setStrokes(this.map.shown)
       this.emit("strokes")
+      if (this.stale) window.setTimeout(() => void this.refreshIfStale(), 0) // others went on meanwhile
     } catch {
       this.stale = true // the server is away; the next event or stroke tries again
     } finally {
