@@ -70,12 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("annotate_first.json"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--strokes", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=2.0)
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="medcl-first-") as folder:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             rows.append(once(Path(folder), seed, strokes=options.strokes, minutes=options.minutes))
             print(rows[-1], flush=True)
             write(options.out, {"useful": USEFUL, "minutes": options.minutes, "machine": machine(), "runs": rows})

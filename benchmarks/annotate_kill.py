@@ -117,9 +117,13 @@ def _wait_for_strokes(people: list[Annotator], enough: int = 10, patience: float
         time.sleep(0.05)
 
 
-def _wait_for_work(server: Server, patience: float = 20.0) -> None:
+def _wait_for_work(server: Server, patience: float = 60.0) -> None:
+    """Wait for a job that runs: a worker that is killed before it took one up leaves nothing to be told as crashed."""
     until = time.monotonic() + patience
-    while time.monotonic() < until and not server.workers():
+    while time.monotonic() < until:
+        jobs = httpx.get(f"{server.address}/api/jobs", headers=server.headers, timeout=30).json()
+        if server.workers() and any(job["state"] == "running" for job in jobs):
+            return
         time.sleep(0.1)
 
 

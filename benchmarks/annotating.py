@@ -214,7 +214,7 @@ class Annotator(threading.Thread):
             "tool": "eraser" if value is None else "pen",
             "seconds": 1.5,
             "width": 3,
-            "runs": pen_runs(self.size, dice),
+            **pen_stroke(self.size, dice),
         }
         for _ in range(20):
             began = time.perf_counter()
@@ -234,15 +234,15 @@ class Annotator(threading.Thread):
         self.errors.append("a stroke found no gap in 20 tries")
 
 
-def pen_runs(size: Sequence[int], dice: random.Random) -> list[int]:
-    """Return a wavy pen stroke, three voxels wide, in one slice: runs of the view grid (i fastest)."""
+def pen_stroke(size: Sequence[int], dice: random.Random) -> dict[str, Any]:
+    """Return a wavy pen stroke, three voxels wide, in one axial slice: runs of the view grid (i fastest)."""
     nk, nj, ni = size
     k, j, i = dice.randrange(nk), dice.randrange(nj // 4, 3 * nj // 4), dice.randrange(ni // 8, ni // 4)
     voxels: set[int] = set()
     for step in range(ni // 2):
         j = min(max(j + dice.choice((-1, 0, 0, 1)), 1), nj - 2)
         voxels.update(i + step + ni * (row + nj * k) for row in (j - 1, j, j + 1))
-    return runs_of(voxels)
+    return {"plane": "axial", "slice": k, "runs": runs_of(voxels)}
 
 
 def runs_of(voxels: set[int]) -> list[int]:

@@ -18,10 +18,10 @@ import numpy as np
 
 from medcl.annotate import Client, create_app
 from medcl.annotate.schemas import Job, NewJob, Suggestion
-from medcl.annotate.view import View
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_geometry
 from medcl.data.labels import UNLABELLED
+from medcl.data.view import View
 from medcl.evaluation.metrics import dice
 from medcl.phantom import make_phantom
 from medcl.scribbles.presets import preset

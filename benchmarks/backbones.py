@@ -37,6 +37,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unet++": {"backbone": "unet++", "settings": {"backbone.base": 8}},
     "swin": {"backbone": "swin", "settings": {"optim.learning_rate": 0.002}},
     "vision-lstm": {"backbone": "vision-lstm", "settings": {"backbone.base": 8}},
+    "max-query": {"backbone": "max-query", "settings": {"backbone.base": 8}},
+    "probabilistic-unet": {"backbone": "probabilistic-unet", "settings": {"backbone.base": 8}},
     "sam": {"backbone": "sam", "settings": {"backbone.size": "tiny", "backbone.input_size": 96}},
     "smp": {"backbone": "smp", "settings": {"optim.learning_rate": 0.002}},
 }
@@ -57,8 +59,8 @@ def recipe(out: Path, *, budget: str = "5m", only: Sequence[str] = ()) -> Recipe
         make_phantom(folder, "heart", cases=12, validation=2, test=6, size=(5, 80, 80), dense=True, seed=0)
     return Recipe.parse(
         {
-            "name": "every-backbone",
-            "title": "Every backbone on made-up hearts",
+            "name": "-".join(("every-backbone", *only)),
+            "title": " ".join((*only, "on made-up hearts")) if only else "Every backbone on made-up hearts",
             "description": "MedCL on 12 made-up hearts with strokes, scored on 6 others.",
             "data": {
                 "heart": {

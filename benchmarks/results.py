@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from importlib import import_module
 from math import prod
 from pathlib import Path
 
@@ -20,6 +22,20 @@ from medcl.benchmark.markdown import render
 from medcl.benchmark.results import load_results, recipes_in
 from medcl.benchmark.tables import summary_table
 from medcl.files import atomic_write
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SECTIONS = {
+    "annotation": "Where to draw next",
+    "query_cost": "What strokes cost",
+    "calibration": "Calibration and quality without labels",
+    "sources": "Sources of uncertainty",
+    "raters": "Several people",
+    "ood": "Is this scan like the others",
+    "adapt": "Adapting to another scanner",
+    "explain": "Explaining",
+}
+"""Parts of the page with a module of their own, `section_NAME.py`, whose `lines` read what RUNS/NAME.json holds."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -173,6 +189,12 @@ def page(
         lines += ["#" + line if line.startswith("#") else line for line in _lines(runs, name)]
     lines += cost_lines(runs)
     lines += speed_lines(runs)
+    lines += import_module("section_annotate").lines(runs)
+    for name, title in SECTIONS.items():
+        found = runs / f"{name}.json"
+        if found.is_file():
+            part = import_module(f"section_{name}").lines(json.loads(found.read_text(encoding="utf-8")))
+            lines += [*([] if part[0].startswith("## ") else [f"## {title}", ""]), *part, ""]
     if earlier is not None:
         lines += ["## Earlier version", "", earlier_was or "Settings and commit: see the tables of versions.", ""]
         for name in recipes_in(earlier):

@@ -69,3 +69,22 @@ def test_every_backbone_whose_library_is_there_has_a_job_on_made_up_hearts(tmp_p
     jobs = plan_benchmark(backbones_script.recipe(tmp_path, budget="1m"), tmp_path)
     missing = {name for name, package in backbones_script.EXTRAS.items() if find_spec(package) is None}
     assert {job.settings["backbone"]["name"] for job in jobs} == own - missing
+
+
+def test_the_annotation_page_reaches_the_page(tmp_path: Path) -> None:
+    run = {"seed": 0, "strokes": 10, "seconds_to_useful": None, "dice_all_cases": {"a": 0.5, "b": 0.7}}
+    first = {"useful": 0.75, "minutes": 2.0, "runs": [run, {**run, "seconds_to_useful": 51.2}]}
+    kill = {"rounds": 20, "acknowledged_strokes": 900, "lost": 1, "problems": ["lost: one", "job 3 is still told"]}
+    point = {"mean_over_rounds": 0.01, "last_round": -0.02, "standard_deviation_over_seeds": None}
+    difference = {"entropy-rarity - random": {**point, "seeds_in_favour": 1, "seeds": 1}}
+    summary = {"mean": {"entropy-rarity": [0.5, 0.62], "random": [0.5, 0.6]}, "difference": difference}
+    for name, content in {"first": first, "kill": kill, "loop": {"summary": summary, "runs": [{}]}}.items():
+        (tmp_path / f"annotate_{name}.json").write_text(json.dumps(content))
+    page = script("results").page(tmp_path)
+    assert "| 120 s | never, 51 s |" in page
+    assert "mean Dice of all cases after 2 minutes, 10 strokes |  | 0.600 |" in page
+    assert "20 rounds, 900 strokes: lost | 0 | 1 |" in page
+    assert "anything else wrong after them | 0 | 1 |" in page
+    assert "| strategy | start | round 1 |" in page
+    assert "| random | 0.500 | 0.600 |" in page
+    assert "entropy-rarity - random: +0.010 over the rounds, -0.020 at the end, in favour in 1 of 1 seeds." in page

@@ -1,10 +1,12 @@
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from medcl.errors import DataError
-from medcl.files import atomic_folder, atomic_write, check_place, file_digest, read_json, write_json
+from medcl.files import atomic_folder, atomic_folders, atomic_write, check_place, file_digest, read_json, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -25,6 +27,14 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_text(f"half {1 // 0}")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_gets_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_write(tmp_path / "a.bin") as temporary:
+        temporary.touch(mode=0o600)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "a.bin")]
+    assert modes[0] == modes[1]
 
 
 def test_writing_nothing_is_an_error(tmp_path: Path) -> None:
@@ -60,6 +70,36 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert (target / "weights").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_folders_take_their_places_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    for folder in (one, three):
+        folder.mkdir()
+        (folder / "old").touch()
+
+    def content() -> dict[str, list[str]]:
+        return {folder.name: [path.name for path in folder.iterdir()] for folder in sorted(tmp_path.iterdir())}
+
+    def write() -> None:
+        with atomic_folders([one, two], gone=[three, tmp_path / "never"]) as (first, second):
+            (first / "new").touch()
+            (second / "new").touch()
+
+    before, replace = content(), os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target) == two:
+            raise OSError("no space left")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="no space"):
+            write()
+    assert content() == before == {"one": ["old"], "three": ["old"]}
+    write()
+    assert content() == {"one": ["new"], "two": ["new"]}
 
 
 def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from medcl.backbones.prompts import Prompts as Prompts
     from medcl.data.dataset import Dataset as Dataset
     from medcl.data.init import init_dataset as init_dataset
+    from medcl.data.raters import RaterSet as RaterSet
     from medcl.evaluation import evaluate as evaluate
     from medcl.importers.run import import_dataset as import_dataset
+    from medcl.inference.explain.run import explain as explain
+    from medcl.inference.explain.run import explain_files as explain_files
+    from medcl.inference.familiarity.fit import fit_familiarity as fit_familiarity
     from medcl.inference.model import Model as Model
     from medcl.inference.predict import predict_files as predict
     from medcl.phantom import make_phantom as make_phantom
     from medcl.scribbles.check import check as check
+    from medcl.scribbles.fusion_write import fuse as fuse
     from medcl.scribbles.write import scribble as scribble
     from medcl.training import train as train
+    from medcl.training.adaptation.run import adapt as adapt
+    from medcl.training.calibrate import calibrate as calibrate
     from medcl.training.pretrain import pretrain as pretrain
 
 __version__ = "0.1.0"
@@ -34,13 +41,20 @@ __all__ = [
     "make_phantom",
     "scribble",
     "Dataset",
+    "RaterSet",
+    "fuse",
     "pretrain",
     "train",
     "Model",
     "Prompts",
     "Point",
     "Box",
+    "calibrate",
+    "fit_familiarity",
     "predict",
+    "adapt",
+    "explain",
+    "explain_files",
     "evaluate",
     "__version__",
 ]
@@ -52,13 +66,20 @@ _HOMES = {
     "make_phantom": "medcl.phantom:make_phantom",
     "scribble": "medcl.scribbles.write:scribble",
     "Dataset": "medcl.data.dataset:Dataset",
+    "RaterSet": "medcl.data.raters:RaterSet",
+    "fuse": "medcl.scribbles.fusion_write:fuse",
     "pretrain": "medcl.training.pretrain:pretrain",
     "train": "medcl.training:train",
     "Model": "medcl.inference.model:Model",
     "Prompts": "medcl.backbones.prompts:Prompts",
     "Point": "medcl.backbones.prompts:Point",
     "Box": "medcl.backbones.prompts:Box",
+    "calibrate": "medcl.training.calibrate:calibrate",
+    "fit_familiarity": "medcl.inference.familiarity.fit:fit_familiarity",
     "predict": "medcl.inference.predict:predict_files",
+    "adapt": "medcl.training.adaptation.run:adapt",
+    "explain": "medcl.inference.explain.run:explain",
+    "explain_files": "medcl.inference.explain.run:explain_files",
     "evaluate": "medcl.evaluation:evaluate",
 }
 

@@ -22,6 +22,8 @@ class Batch:
             nothing is known, so that padding and warping with zeros is right.
         grown: (N, C, *S) float, 1 where nothing is drawn and the strokes, grown along the image, surely reach (see
             `medcl.training.growing`), zero elsewhere; None unless the method asks for it (`Method.walk`).
+        raters: (N, R, C, *S) float, the annotation of each of several people like `target`, all zero for who annotated
+            nothing here; None unless the method asks for it (`Method.wants_raters`) and several people annotated.
         views: How many augmented copies of each image follow one another: sample `i * views + v` is view v of image i.
     """
 
@@ -31,6 +33,7 @@ class Batch:
     present: Tensor
     absent: Tensor
     grown: Tensor | None = None
+    raters: Tensor | None = None
     views: int = 1
 
     def to(self, device: torch.device | str) -> Batch:

@@ -36,6 +36,11 @@ class MissingExtraError(MedclError):
         super().__init__(f"{what} needs the package '{package}'; install it with: pip install 'medcl[{extra}]'")
 
 
+def counted(number: int, what: str) -> str:
+    """Return "1 place" or "3 places"; `what` in the singular."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name, with the nearest known names and the whole list.
 

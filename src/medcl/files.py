@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = _temporary_name(path)
+    mode = _usual_mode(temporary)
     try:
         yield temporary
         if not temporary.is_file():
             raise DataError(f"{path}: expected a file to be written, but none was.")
+        # Some writers (safetensors) make files for their owner alone, which a group could then not share.
+        temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -63,25 +67,70 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     Raises:
         DataError: `path` is a file, or its parent cannot be written.
     """
-    path = Path(path)
-    if path.is_file():
-        raise DataError(f"{path}: expected a folder or nothing, got a file; remove it or choose another name.")
-    temporary = _temporary_name(path)
-    temporary.mkdir()
-    old = _temporary_name(path)
-    try:
+    with atomic_folders([path]) as (temporary,):
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                _sync(Path(folder) / name)
-            _sync(Path(folder))
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        _sync(path.parent)
+
+
+@contextmanager
+def atomic_folders(paths: Sequence[Path | str], *, gone: Sequence[Path | str] = ()) -> Iterator[tuple[Path, ...]]:
+    """Give temporary folders to fill; all take their places when the block ends without an error, or none does.
+
+    As `atomic_folder`, for folders that belong together: nothing is renamed before all are whole, a rename that fails
+    takes back those before it, and what was there before is deleted last.
+
+    Args:
+        paths: Where the folders shall be; missing parents are made.
+        gone: Folders that shall not be there afterwards; missing ones are fine.
+
+    Yields:
+        The folders to write into, in the order of `paths`; they exist and are empty.
+
+    Raises:
+        DataError: One of `paths` is a file, or its parent cannot be written.
+    """
+    places = [Path(path) for path in paths]
+    for path in places:
+        if path.is_file():
+            raise DataError(f"{path}: expected a folder or nothing, got a file; remove it or choose another name.")
+    new: dict[Path, Path] = {}
+    old: dict[Path, Path] = {}
+    try:
+        for path in places:
+            new[path] = _temporary_name(path)
+            new[path].mkdir()
+        yield tuple(new.values())
+        for temporary in new.values():
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    _sync(Path(folder) / name)
+                _sync(Path(folder))
+        _swap(new, [Path(path) for path in gone], old)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        for temporary in (*new.values(), *old.values()):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Mapping[Path, Path], gone: Sequence[Path], old: dict[Path, Path]) -> None:
+    """Put new folders in their places; `old` then says what was moved aside where, which is nothing after an error."""
+    placed: list[Path] = []
+    try:
+        for path in (*new, *gone):
+            if path.exists():
+                old[path] = _temporary_name(path)
+                os.replace(path, old[path])
+            if path in new:
+                os.replace(new[path], path)
+                placed.append(path)
+    except BaseException:  # an interrupt too: the caller deletes what is still in `old`
+        for path in placed:
+            os.replace(path, new[path])
+        while old:
+            path, aside = old.popitem()
+            if aside.exists():
+                os.replace(aside, path)
+        raise
+    for parent in {path.parent for path in (*placed, *old)}:
+        _sync(parent)
 
 
 def check_place(folder: Path | str) -> None:
@@ -136,6 +185,19 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{path}: expected JSON, got brackets nested too deep.") from None
 
 
+def check_readable(path: Path | str) -> None:
+    """Say why a file cannot be opened, before a reader that would call it damaged.
+
+    Raises:
+        DataError: It is missing or may not be read.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from None
+
+
 def file_digest(path: Path | str) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits.
 
@@ -158,6 +220,19 @@ def _temporary_name(path: Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise DataError(f"{path.parent}: folder cannot be written; check its permissions or choose another place.")
     return path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{path.name}"
+
+
+def _usual_mode(free: Path) -> int:
+    """Return the permissions that a new file gets here.
+
+    A file is made and removed: the umask could only be read by changing it, for all threads of the process.
+    """
+    handle = os.open(free, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        free.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ Every group is a frozen pydantic model; an unknown key or a value out of range i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -187,6 +188,17 @@ class TrainSettings(Settings):
     scribbles: str | None = Field(
         None, description="Which folder of strokes to use where there are several, such as scribblesTr/annotator0."
     )
+    labels: str | None = Field(
+        None, description="Which folder of dense labels to use where there are several, such as labelsTr/quality."
+    )
+    raters: Literal["sampled", "soft"] | None = Field(
+        None,
+        description="Where several people annotated. sampled: each draw learns from one person's map; soft: from the "
+        "shares of all votes. Default: from the one that labels or scribbles names.",
+    )
+    soft: str | None = Field(
+        None, description="Learn from shares of the classes that medcl fuse wrote under this name (softTr/NAME)."
+    )
     validation_cases: int | None = Field(
         None, ge=1, description="How many validation cases to score during training; default: all, at most 20."
     )
@@ -229,6 +241,13 @@ class TrainSettings(Settings):
         "slice. Default: on for volumes, off for single pictures.",
     )
     dense: bool = Field(False, description="Learn from dense labels where a case has both labels and strokes.")
+    snapshots: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Averaged weights kept on the way through the second half of the budget, for medcl predict "
+        "--uncertainty-from checkpoints.",
+    )
     sample_pictures: int = Field(4, ge=0, description="Slices shown in each picture during training; 0 for none.")
     cached_batches: int | None = Field(
         None,
@@ -238,6 +257,40 @@ class TrainSettings(Settings):
     )
     tensorboard: bool = Field(False, description="Also log to TensorBoard.")
     mlflow: str | None = Field(None, description="Also log to this MLflow tracking URI.")
+
+
+def nested(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings with dotted keys or nested mappings; later layers win key by key.
+
+    Raises:
+        SettingsError: A key is a single value in one place and a group in another.
+    """
+    result: dict[str, Any] = {}
+    for layer in layers:
+        _merge(result, layer, "")
+    return result
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str) -> None:
+    for dotted, value in layer.items():
+        *path, last = str(dotted).split(".")
+        target, name = into, where
+        for part in path:
+            name = f"{name}{part}."
+            target = _group(target, part, name)
+        if isinstance(value, Mapping):
+            _merge(_group(target, last, f"{name}{last}."), value, f"{name}{last}.")
+        elif isinstance(target.get(last), dict):
+            raise SettingsError(f"{name}{last}: expected keys and values as elsewhere, got {value!r}.")
+        else:
+            target[last] = list(value) if isinstance(value, tuple) else value
+
+
+def _group(target: dict[str, Any], part: str, name: str) -> dict[str, Any]:
+    inner = target.setdefault(part, {})
+    if not isinstance(inner, dict):
+        raise SettingsError(f"{name[:-1]}: expected a single value as elsewhere, got a group of settings.")
+    return inner
 
 
 def set_by_path(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:

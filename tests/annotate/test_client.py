@@ -41,7 +41,7 @@ def client(running: tuple[str, FastAPI]) -> Iterator[Client]:
 def test_a_server_for_the_length_of_a_block(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "tiny")
     with serve(folder, author="Zoë") as caller:
-        saved = caller.draw("upright", np.ones((4, 20, 24), bool), 1)
+        saved = caller.draw("upright", np.ones((4, 20, 24), bool), 1)[0]
         events = caller.events(after=0)
         assert next(events).case == "upright"  # an open stream does not keep it from ending
         assert saved.stroke.author == "Zoë"
@@ -56,13 +56,13 @@ def test_a_whole_session(client: Client, running: tuple[str, FastAPI], tmp_path:
     where = np.zeros(client.image("oblique").shape, bool)
     assert where.shape == client.case("oblique").size[::-1]
     where[4:6, 3, 2:5] = True
-    saved = client.draw("oblique", where, 2, plane="coronal", seconds=2.0)
+    (saved,) = client.draw("oblique", where, 2, plane="coronal", seconds=2.0)
     assert (saved.stroke.author, saved.stroke.voxels, saved.stroke.slice) == ("Zoë", 6, 3)
     expected = np.where(where, 2, UNLABELLED)
     np.testing.assert_array_equal(client.scribble("oblique"), expected)
     erased = np.zeros_like(where)
     erased[4, 3, 2] = True
-    second = client.draw("oblique", erased, None)
+    (second,) = client.draw("oblique", erased, None)
     assert second.stroke.tool == "eraser"
     undone = client.undo("oblique", second.stroke.id, second.version)
     redone = client.redo("oblique", second.stroke.id, undone.version)
@@ -81,10 +81,24 @@ def test_a_whole_session(client: Client, running: tuple[str, FastAPI], tmp_path:
     np.testing.assert_array_equal(view.to_view(dataset.read_scribble(case)), expected)
 
 
+def test_a_mask_of_several_slices_is_a_stroke_in_each(client: Client) -> None:
+    where = np.zeros(client.image("upright").shape, bool)
+    where[1, 2, 3:5] = where[3, 2, 3:9] = True
+    name, start = uuid4(), client.case("upright").version
+    saved = client.draw("upright", where, 2, seconds=4.0, stroke=name, base_version=start)
+    assert [(one.stroke.slice, one.stroke.voxels, one.stroke.seconds) for one in saved] == [(1, 2, 2.0), (3, 6, 2.0)]
+    assert [one.version for one in saved] == [start + 1, start + 2]
+    assert saved[0].stroke.id == name
+    assert (client.scribble("upright")[where] == 2).all()
+    assert client.draw("upright", where, 2, seconds=4.0, stroke=name, base_version=start) == saved  # nothing is new
+
+
 def test_events_come_as_they_happen(client: Client) -> None:
     start = client.project().event
     events = client.events(after=start)
-    saved = client.draw("upright", np.ones(client.image("upright").shape, bool), 0)
+    where = np.zeros(client.image("upright").shape, bool)
+    where[1, 2:4] = True
+    (saved,) = client.draw("upright", where, 0)
     first = next(events)
     assert (first.id, first.kind, first.case) == (start + 1, "case", "upright")
     client.undo("upright", saved.stroke.id, saved.version)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from annotate_tiny import ADDRESS, TOKEN, make_dataset, serving
 from fastapi import FastAPI
@@ -125,6 +127,24 @@ def test_links_out_of_the_folder_are_refused_unless_named(tmp_path: Path) -> Non
         create_app(folder, token=TOKEN)
     with serving(create_app(folder, token=TOKEN, links=[secret.parent])) as client:
         assert client.get("/api/cases/upright/image.nii").status_code == 200
+
+
+def test_links_out_of_a_dicom_folder_are_refused_whenever_they_come(tmp_path: Path, complete_dicom) -> None:  # type: ignore[no-untyped-def]
+    folder = make_dataset(tmp_path / "tiny")
+    series = folder / "imagesTr" / "ct_0000"
+    complete_dicom(series, np.zeros((3, 8, 8), int))
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    first = sorted(series.iterdir())[0]
+    app = create_app(folder, token=TOKEN)
+    assert app.state.context.case("ct").images == (series,)
+    first.rename(outside / "secret.dcm")
+    first.symlink_to(outside / "secret.dcm")
+    with pytest.raises(DataError, match=rf"imagesTr/ct_0000/{re.escape(first.name)}: a link that leads out .* --links"):
+        app.state.context.case("ct")
+    with pytest.raises(DataError, match="a link that leads out"):
+        create_app(folder, token=TOKEN)
+    create_app(folder, token=TOKEN, links=[outside])
 
 
 def test_strokes_are_never_written_through_a_link(tmp_path: Path) -> None:

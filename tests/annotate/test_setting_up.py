@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from annotate_tiny import OBLIQUE, TOKEN, UPRIGHT, serving
+from annotate_tiny import OBLIQUE, TOKEN, UPRIGHT, make_dataset, serving
 from PIL import Image as Picture
 
 from medcl.annotate.app import create_app
@@ -159,3 +159,15 @@ def test_folders_without_scans(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):
         create_app(tmp_path / "empty", token=TOKEN)
+
+
+def test_a_project_has_a_key_of_its_own(tmp_path: Path) -> None:
+    keys = []
+    for place in ("one", "two"):
+        folder = make_dataset(tmp_path / place / "tiny")
+        with serving(create_app(folder, token=TOKEN)) as client:
+            keys.append(client.get("/api/project").json()["key"])
+        assert keys[-1] == (folder / ".medcl" / "id").read_text()
+    assert len(set(keys)) == 2
+    with serving(create_app(folder, token=TOKEN)) as client:
+        assert client.get("/api/project").json()["key"] == keys[1]  # the same on the next day

@@ -21,9 +21,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet": {"base": 4, "levels": 3},
     "sam": {"size": "tiny", "input_size": 32},
     "res-unet": {"base": 4, "levels": 3},
+    "probabilistic-unet": {"base": 4, "levels": 3},
     "unet++": {"base": 2},
     "swin": {"window": 3, "blocks": (2, 1, 1, 1)},
     "vision-lstm": {"base": 4, "levels": 3},
+    "max-query": {"base": 4, "levels": 3, "width": 8},
 }
 """Settings that make a backbone quick; those not named here run as they are."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

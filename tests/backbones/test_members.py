@@ -263,7 +263,7 @@ def test_smp_by_name(smp: dict[str, Any]) -> None:
 def test_torchvision_whose_compiled_part_is_missing_is_imported_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medcl.backbones import smp
+    from medcl.backbones import optional
 
     (tmp_path / "torchvision.py").write_text(
         "import torch\ntorch.library.register_fake('torchvision::nms')(lambda dets, scores, iou_threshold: dets)\n"
@@ -272,10 +272,10 @@ def test_torchvision_whose_compiled_part_is_missing_is_imported_all_the_same(
     with pytest.raises(RuntimeError, match="torchvision::nms does not exist"):
         import_module("torchvision")
     try:
-        smp._let_torchvision_import.__wrapped__()
+        optional.let_torchvision_import.__wrapped__()
         assert sys.modules["torchvision"].__file__ == str(tmp_path / "torchvision.py")
     finally:
-        smp._declared.clear()
+        optional._declared.clear()
         sys.modules.pop("torchvision", None)
 
 

@@ -188,3 +188,14 @@ def test_a_family_without_the_dimensions_is_named() -> None:
             build_backbone("flat", in_channels=1, classes=2, ndim=3)
     finally:
         del backbones._members["flat"]
+
+
+def test_weights_that_may_not_be_read_are_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.safetensors").touch()
+
+    def refused(path: Path, *_: object, **__: object) -> None:  # root, as whom tests may run, may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\); check the path and its permissions"):
+        read_weights(tmp_path / "w.safetensors")

@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from medcl.benchmark.jobs import Job, choose, expand
-from medcl.benchmark.recipe import Recipe, load_recipe, nested, registered
+from medcl.benchmark.recipe import Recipe, load_recipe, registered
 from medcl.errors import SettingsError
+from medcl.settings import nested
 from medcl.training.configure import configure
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "recipes").glob("*.yaml"))
+RECIPES = sorted(
+    path
+    for path in (Path(__file__).resolve().parents[2] / "benchmarks" / "recipes").glob("*.yaml")
+    if not path.stem.startswith("annotation-")  # simulated annotations: tests/benchmark/simulation
+)
 
 PLAIN: dict[str, Any] = {
     "name": "plain",

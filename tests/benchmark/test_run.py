@@ -15,7 +15,8 @@ import pytest
 from filelock import FileLock
 
 from medcl.benchmark import Recipe, plan_benchmark, run_benchmark
-from medcl.benchmark import run as run_module
+from medcl.benchmark import runner as runner_module
+from medcl.benchmark import running as running_module
 from medcl.benchmark.jobs import Job
 from medcl.benchmark.pool import LocalPool
 from medcl.benchmark.run import Status, other_defaults
@@ -63,8 +64,8 @@ class FakePool:
 @pytest.fixture
 def fake(tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finish: Callable[..., None]) -> FakePool:
     pool = FakePool(tmp_path, plan_benchmark(tiny_recipe), finish)
-    monkeypatch.setattr(run_module, "_pool", lambda *arguments: pool)
-    monkeypatch.setattr(run_module, "OTHERS_SECONDS", 0.0)
+    monkeypatch.setattr(running_module, "choose_pool", lambda *arguments: pool)
+    monkeypatch.setattr(runner_module, "OTHERS_SECONDS", 0.0)
     return pool
 
 

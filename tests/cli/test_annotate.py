@@ -55,7 +55,8 @@ def test_from_the_printed_address_to_a_stroke_on_the_disk(folder: Path) -> None:
         with Client(address) as client:
             where = np.zeros((2, 8, 9), bool)
             where[1, 2, 3:6] = True
-            assert client.draw("a", where, 1).stroke.author == "Anna"
+            (saved,) = client.draw("a", where, 1)
+            assert saved.stroke.author == "Anna"
             events = client.events(after=0)
             assert next(events).case == "a"  # a stream that stays open
             process.send_signal(signal.SIGINT)

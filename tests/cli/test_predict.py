@@ -2,42 +2,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from medcl.backbones import build_backbone
 from medcl.cli import app
-from medcl.data.plan import Plan
-from medcl.inference.model import save_model
-
-UNET = {"base": 2, "levels": 2}
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    plan = Plan.parse(
-        {
-            "dataset": "made up",
-            "classes": ("background", "an [odd] name"),
-            "groups": {},
-            "channels": [{"name": "MR", "normalisation": "zscore"}],
-            "ndim": 2,
-            "spacing_mm": (None, 1.0, 1.0),
-            "size": (1, 16, 16),
-            "patch": (16, 16),
-            "orientation": "as-stored",
-            "fingerprint": "",
-        }
-    )
-    torch.manual_seed(0)
-    network = build_backbone("unet", in_channels=1, classes=2, ndim=2, **UNET)
-    facts = {"backbone": "unet", "backbone_settings": UNET, "method": "m", "settings": {}, "metrics": {}}
-    return save_model(tmp_path / "model", network=network, plan=plan, **facts)
+def model(tmp_path: Path, make_model: Callable[..., Path]) -> Path:
+    return make_model(tmp_path / "model", "an [odd] name")
 
 
 @pytest.fixture

@@ -310,6 +310,21 @@ def test_annotators_are_all_checked_and_compared(dataset: Path) -> None:
         check(dataset, scribbles="carl")
 
 
+def test_labels_of_people_alone_are_annotation(dataset: Path) -> None:
+    shutil.rmtree(dataset / "scribblesTr")
+    dense = np.zeros(image(0).shape, np.int16)
+    dense[:, 3:6, 3:6], dense[:, 7:9, 7:9] = 1, 2
+    for person in ("ann", "bob"):
+        for case in "abc":
+            save(dataset / "labelsTr" / person / f"{case}.nii.gz", np.roll(dense, ord(case), axis=2))
+    report = check(dataset)
+    assert report.ok, kinds(report)
+    assert ("note", "case-not-annotated", "a") not in kinds(report)
+    note = next(one for one in report.findings if one.code == "several-annotators")
+    assert "ann, bob" in note.message
+    assert all(word in note.todo for word in ("labels=NAME", "raters=sampled", "medcl fuse"))
+
+
 def test_same_image_and_same_scribble_twice(dataset: Path) -> None:
     save(dataset / "imagesTr" / "b_0000.nii.gz", image(0).astype(np.float32))  # other bytes, same content
     save(dataset / "scribblesTr" / "c.nii.gz", scribble(0))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -113,6 +115,30 @@ def test_openvino_gives_the_numbers_of_torch(ndim, precision):
         expected = reference(image)
         tolerance = 1e-4 if precision == "fp32" else 0.05 * float(expected.abs().max())
         assert torch.allclose(engine(image), expected, atol=tolerance)
+
+
+def test_a_signal_after_several_engines_came_and_went_is_handled():
+    pytest.importorskip("openvino")
+    code = """
+import gc, signal
+import torch
+from torch import nn
+from medcl.inference.engines import OpenVinoEngine, openvino_capabilities
+openvino_capabilities()
+engines = [OpenVinoEngine(nn.Conv2d(1, 2, 1), "fp32", 1) for _ in range(2)]
+for engine in engines:
+    engine(torch.zeros(1, 1, 4, 4))
+while engines:  # first in, first out
+    del engine
+    engine = engines.pop(0)
+    gc.collect()
+del engine
+gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
 
 
 def test_openvino_that_cannot_compile_says_so():

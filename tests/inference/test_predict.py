@@ -103,6 +103,51 @@ def test_everything_lies_on_the_image(bright, box, tmp_path):
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out/x.nii.gz").dataobj).T, mask)
 
 
+def test_maps_of_an_earlier_call_do_not_stay_beside_new_masks(bright, box, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    for name in ("p", "p_1"):
+        write(images / f"{name}_0000.nii.gz", box)
+    predict_files(bright(), images, out, probabilities=True, uncertainty=True)
+    strange = out / "probabilities" / "p_0_mine.nii.gz"
+    strange.touch()
+    outside = tmp_path / "outside.nii.gz"
+    outside.touch()
+    note = json.loads((out / "prediction.json").read_text())
+    note["written"][0]["files"] += ["probabilities/../outside.nii.gz", "../outside.nii.gz", "/etc/hostname"]
+    note["written"].append({"files": ["p_1.nii.gz"]})  # no row of ours: it names no case
+    (out / "prediction.json").write_text(json.dumps(note))
+
+    predict_files(bright(), images / "p_0000.nii.gz", out, uncertainty=True, ending=".nrrd")
+    kept = {path.relative_to(out).as_posix() for path in out.rglob("*.n*") if path.parent != out}
+    others = {f"probabilities/p_1_{k}_{name}.nii.gz" for k, name in enumerate(("background", "a", "b"))}
+    assert kept == {"uncertainty/p.nrrd", "uncertainty/p_1.nii.gz", "probabilities/p_0_mine.nii.gz", *others}
+    assert outside.exists()
+
+    (out / "prediction.json").write_text("[]")  # somebody else's
+    predict_files(bright(), images / "p_1_0000.nii.gz", out)
+    assert others <= {path.relative_to(out).as_posix() for path in out.rglob("*")}
+
+
+def test_cases_of_an_earlier_call_are_listed_on_or_told_of(bright, box, tmp_path):
+    images, out, model = tmp_path / "images", tmp_path / "out", bright()
+    for name in "pqr":
+        write(images / f"{name}_0000.nii.gz", box)
+
+    def listed() -> list[str]:
+        return [row["case"] for row in json.loads((out / "prediction.json").read_text())["written"]]
+
+    predict_files(model, images, out)
+    (out / "r.nii.gz").unlink()
+    report = predict_files(model, images / "p_0000.nii.gz", out)
+    assert [one.case for one in report.written] == ["p"]
+    assert listed() == ["p", "q"]  # the mask of r is gone
+    assert "goes on listing 1 case of an earlier call" in report.notes[-1]
+    report = predict_files(model, images / "p_0000.nii.gz", out, flips=False, overlap=0.25)
+    assert listed() == ["p"]
+    assert "holds 1 mask of an earlier call" in report.notes[-1]
+    assert (out / "q.nii.gz").is_file()
+
+
 def test_channels_and_colour_pictures(saved, box, tmp_path):
     channels = [{"name": name, "normalisation": "zscore", "clip": (0, 100)} for name in "rgb"]
     model = Model.load(saved(channels=channels), engine="torch", precision="fp32", device="cpu")
@@ -127,6 +172,13 @@ def test_masks_of_pictures_may_be_pictures(bright, box, tmp_path):
     report = predict_files(bright(), path, tmp_path / "out", ending=".png", uncertainty=True)
     assert report.written[0].files == ("p.png", "uncertainty/p.nii.gz")
     assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "out/p.png"))), box[1] > 0)
+
+
+def test_a_volume_is_no_picture_and_is_refused_before_the_network_runs(bright, box, tmp_path):
+    path = write(tmp_path / "in/v_0000.nii.gz", box)
+    report = predict_files(bright(), path, tmp_path / "out", ending=".png", uncertainty=True)
+    assert "a 2D file holds one slice" in report.failed[0].reason
+    assert [file.name for file in (tmp_path / "out").rglob("*") if file.is_file()] == ["prediction.json"]
 
 
 def test_nothing_is_written_where_options_or_places_are_wrong(bright, box, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medcl.backbones.latent import Gaussian, Latent
 from medcl.batch import Batch
-from medcl.methods import Losses, Method, Network, Task, branches_of, methods, modules_of, views_of
+from medcl.methods import Losses, Method, Network, Task, branches_of, methods, modules_of, needs_latent, views_of
 
 SMALL: dict[str, dict[str, Any]] = {
     "medcl": {
@@ -47,6 +48,28 @@ class TinyNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.decode(self.encode(image), tuple(image.shape[2:]))
+
+
+class TinyLatentNet(TinyNet):
+    """The same with a latent space: its point shifts the features."""
+
+    latent = 2
+
+    def __init__(self, classes: int, ndim: int, channels: int = 1) -> None:
+        super().__init__(classes, ndim, channels)
+        self.prior, self.point = nn.Linear(6, 4), nn.Linear(2, 6)
+
+    def describe(self, image: Tensor) -> tuple[Tensor, Gaussian]:
+        features = self.features(image)
+        return features, Gaussian.of(self.prior(features.flatten(2).mean(dim=2)))
+
+    def combine(self, features: Tensor, point: Tensor) -> Tensor:
+        shift = self.point(point)
+        return self.head(features + shift.reshape(*shift.shape, *(1,) * (features.ndim - 2)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        features, prior = self.describe(image)
+        return self.combine(features, prior.mean)
 
 
 class TinyBranch(nn.Module):
@@ -90,6 +113,7 @@ class Trial:
             teacher=lambda image, *, dropout=False: self.network(image).detach(),
             encode=self.network.encode if self.branch else None,
             decoders=(self.network.decode, self.branch) if self.branch else (),
+            latent=self.network if isinstance(self.network, Latent) else None,
         )
 
     def permute(self, order: Tensor) -> None:
@@ -97,6 +121,11 @@ class Trial:
         for part in (self.network, self.branch):
             if part is not None:
                 permute_head(part.head, order)
+        first = getattr(self.extra, "levels", None)  # a module that reads annotation sees the classes in another order
+        if first is not None and self.task.latent:
+            with torch.no_grad():
+                kernel, channels = first[0].weight, self.task.channels
+                kernel[:, channels:] = kernel[:, channels:][:, order].clone()
 
     def parameters(self) -> dict[str, nn.Parameter]:
         found = {f"network.{name}": p for name, p in self.network.named_parameters()}
@@ -120,10 +149,11 @@ def make_trial(
     if "weights" in small:
         small["weights"] = {**small["weights"], **settings.pop("weights", {})}
     method = methods.get(name).parse({**small, **settings})  # type: ignore[attr-defined]
-    task = Task(classes=classes, groups=groups, ndim=ndim)
+    kind = TinyLatentNet if needs_latent(method) else TinyNet
+    task = Task(classes, groups, ndim, channels, getattr(kind, "latent", 0))
     torch.manual_seed(0)
     extra = modules_of(method, task)
-    network = TinyNet(classes, ndim, channels)
+    network = kind(classes, ndim, channels)
     return Trial(method, network, extra, task, network.branch() if branches_of(method) == 2 else None)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from medcl.errors import SettingsError
@@ -17,12 +19,13 @@ def pool(*, predicted: bool = True, cases: int = 3, slices: int = 4) -> Pool:
         for n in range(cases)
     )
     places = tuple(
-        Place(case.id, z, c, 10.0 + 7 * n + 3 * z + c, 0.1, (1, 2, z))
+        Place(case.id, z, c, 10.0 + 7 * n + 3 * z + c, 0.1, (1, 2, z), 0.1, 0.01 * (1 + z), 1.0 + c, 5.0, 100.0)
         for n, case in enumerate(facts)
         for z in range(slices)
         for c in range(len(CLASSES))
     )
-    return Pool(CLASSES, facts, places if predicted else (), (0, 1, 0))
+    features = {(case.id, z): (float(n), z**0.5, n * z / 3) for n, case in enumerate(facts) for z in range(slices)}
+    return Pool(CLASSES, facts, places if predicted else (), (0, 1, 0), features)
 
 
 @pytest.fixture(params=list(queries))
@@ -75,5 +78,27 @@ def test_it_says_what_it_does(name: str) -> None:
 
 
 def test_an_unknown_strategy_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="coverage, entropy-rarity, random"):
-        build_strategy("entropy")
+    with pytest.raises(SettingsError, match="clasp-pe, cold-start, core-set, coverage, doubt-per-second, entropy"):
+        build_strategy("entropi")
+
+
+def test_a_place_is_where_the_prediction_doubts_the_class_or_else_the_middle(name: str) -> None:
+    told = pool()
+    for query in build_strategy(name).rank(told, 100, seed=2):
+        assert told.points(query), "a voxel of the prediction, which says something of every class and slice here"
+    unsaid = Pool(told.classes, told.cases, tuple(p for p in told.places if p.class_index != 0), (), told.features)
+    for query in build_strategy(name).rank(unsaid, 100, seed=2):
+        assert told.points(query) == unsaid.points(query) == (query.class_index != 0)
+
+
+def test_cases_that_are_done_are_never_asked_for_and_count_in_the_stage(name: str) -> None:
+    told = pool()
+    done = tuple(
+        replace(case, id=f"done{n}", drawn={z: frozenset({0, 1}) for z in range(4)})
+        for n, case in enumerate(told.cases)
+    )
+    more = {(case.id, z): (float(n), z**0.5, 0.0) for n, case in enumerate(done) for z in range(4)}
+    late = replace(told, done=done, features={**told.features, **more})
+    assert {q.case for q in build_strategy(name).rank(late, 100, seed=1)} <= {case.id for case in told.cases}
+    assert build_strategy(name).rank(replace(told, cases=(), places=(), done=done), 100) == []
+    assert (told.stage, late.stage) == (1 / 12, 13 / 24)

@@ -40,7 +40,7 @@ def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny() -> dict[str, Any]:
     """Settings of a training that takes a second or two."""
     import copy

@@ -95,6 +95,21 @@ def test_resume_refuses_other_settings(hearts: Path, tiny: dict[str, Any], tmp_p
         train(hearts, tmp_path / "run", budget="4steps", settings={"seed": 3}, resume=True)
 
 
+def test_resume_takes_the_settings_that_the_run_was_started_with(
+    hearts: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    # a group that is given in part: the plan chose the strides, and says nothing else on a second call
+    settings = {**tiny, "backbone": {"name": "unet", "base": 4}, "optim": {"ema": 0.9}, "reach": None}
+    train(hearts, tmp_path / "run", budget="2steps", settings=settings)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["backbone"]["strides"] is not None
+    assert train(hearts, tmp_path / "run", budget="2steps", settings=settings, resume=True).finished
+    for key, other in (("backbone", {"base": 6}), ("optim", {"ema": 0.8}), ("method", "partial-ce"), ("reach", 3.0)):
+        with pytest.raises(RunError, match=rf"keeps its settings; leave out the other options \({key}\)"):
+            train(hearts, tmp_path / "run", budget="2steps", settings={**settings, key: other}, resume=True)
+    with pytest.raises(RunError, match=r"\(budget\)"):
+        train(hearts, tmp_path / "run", budget="5m", settings=settings, resume=True)
+
+
 def test_a_broken_checkpoint_is_one_clear_sentence(hearts: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     train(hearts, tmp_path / "run", budget="2steps", settings=tiny)
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"no checkpoint")

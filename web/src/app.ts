@@ -5,10 +5,11 @@ import { Emitter } from "./emitter"
 import { api, Away, Refused, setAuthor } from "./net/api"
 import { listen } from "./net/events"
 import { type Decision, type Entry, Queue } from "./net/queue"
-import type { CaseSummary, Conflict, Event, Job, Project, Statistics, StrokeSaved, Suggestion } from "./net/types"
+import type { CaseSummary, Conflict, Event, Job, Project, Statistics, StrokeSaved, Suggestion, SuggestionList } from "./net/types"
 import { type Preferences, savePreferences } from "./preferences"
+import { duration } from "./ui/dom"
 
-export type Topic = "project" | "cases" | "saving" | "job" | "statistics" | "suggestion" | "line"
+export type Topic = "project" | "cases" | "saving" | "job" | "statistics" | "suggestion" | "list" | "line"
 
 export class App extends Emitter<Topic> {
   project!: Project
@@ -16,6 +17,7 @@ export class App extends Emitter<Topic> {
   job: Job | null = null
   statistics: Statistics | null = null
   suggestion: Suggestion | null = null
+  list: SuggestionList | null = null
   saving = { waiting: 0, away: false, full: false, locked: false }
   queue!: Queue
   /** Says something to the user, aloud too. */
@@ -37,12 +39,13 @@ export class App extends Emitter<Topic> {
     return this.preferences.author || this.project.author || ""
   }
 
-  async start(project: Project): Promise<void> {
+  start(project: Project, cases: CaseSummary[]): void {
     this.project = project
+    this.cases = cases
     this.applyAuthor()
     this.desk.classes = project.classes
     this.desk.viewer.setClasses(project.classes)
-    this.queue = new Queue(`medcl:queue:${project.name}:`, localStorage, send, {
+    this.queue = new Queue(`medcl:queue:${project.key}:`, localStorage, send, {
       onState: (waiting, away, full) => {
         this.saving = { waiting, away, full, locked: this.saving.locked && away }
         this.emit("saving")
@@ -62,12 +65,12 @@ export class App extends Emitter<Topic> {
       },
     })
     this.desk.queue = this.queue
-    this.cases = await api.cases()
     listen(project.event, (event) => this.onEvent(event), (up) => this.onLine(up))
     this.emit("project", "cases", "saving")
     void this.queue.run()
     void this.findJob()
     void this.loadStatistics()
+    void this.loadList()
   }
 
   applyAuthor(): void {
@@ -161,6 +164,7 @@ export class App extends Emitter<Topic> {
     const open = this.cases.find((one) => one.id === this.desk.summary?.id)
     if (open && dirty.has(open.id)) await this.desk.onSummary(open)
     if (ids.length > 0 || dirty.has(":project")) await this.loadStatistics()
+    if (this.list && (ids.length > 0 || dirty.has(":project"))) await this.loadList()
   }
 
   private async refreshAll(): Promise<void> {
@@ -168,6 +172,47 @@ export class App extends Emitter<Topic> {
   }
 
   // --- jobs, statistics, next ---
+
+  /** Look at the loaded list of `medcl suggest`: strokes may have ticked off some of its places. */
+  async loadList(): Promise<void> {
+    try {
+      this.list = await api.suggestions()
+    } catch {
+      return // shown again with the next event
+    }
+    this.emit("list")
+  }
+
+  /** Load a list from a file, for everybody who opens the project. */
+  async keepList(file: File): Promise<void> {
+    let content: unknown
+    try {
+      content = JSON.parse(await file.text())
+    } catch {
+      this.say(`${file.name}: expected suggestions.json of medcl suggest, got a file that is not JSON.`)
+      return
+    }
+    const list = await this.attempt(api.keepSuggestions(content))
+    if (!list) return
+    this.list = list
+    this.emit("list")
+    this.say(`List loaded: ${list.left} places to draw, about ${duration(list.left_s)}${list.unknown ? `; ${list.unknown} more are of cases that are not here or reviewed` : ""}.`)
+  }
+
+  async forgetList(): Promise<void> {
+    await this.attempt(api.keepSuggestions({}))
+    this.list = null
+    this.emit("list")
+  }
+
+  /** Go to a place that was suggested and take up its pen. */
+  async goTo(suggestion: Suggestion): Promise<void> {
+    this.suggestion = suggestion
+    this.emit("suggestion")
+    await this.open(suggestion.case, suggestion)
+    if (this.desk.summary?.can_draw) this.desk.setValue(suggestion.class_index)
+    this.say(`Next: ${suggestion.reason}`)
+  }
 
   async findJob(): Promise<void> {
     try {
@@ -216,17 +261,15 @@ export class App extends Emitter<Topic> {
       asked = await this.attempt(api.next(strategy, 1, this.skipped))
     }
     if (!asked) return
-    this.suggestion = asked[0] ?? null
-    this.emit("suggestion")
-    if (!this.suggestion) {
+    const found = asked[0] ?? null
+    if (!found) {
+      this.suggestion = null
+      this.emit("suggestion")
       this.say(this.skipped > 0 ? "No further suggestions; Next begins again with the first." : "No suggestion yet: draw a few strokes and train, then ask again.")
       this.skipped = 0
       return
     }
-    const { case: id, class_index: value, reason } = this.suggestion
-    await this.open(id, this.suggestion)
-    if (this.desk.summary?.can_draw) this.desk.setValue(value)
-    this.say(`Next: ${reason}`)
+    await this.goTo(found)
   }
 }
 

@@ -10,7 +10,7 @@ import type { Viewer } from "./draw/viewer"
 import { Emitter } from "./emitter"
 import { api, Refused } from "./net/api"
 import type { Drawn, Entry, Queue } from "./net/queue"
-import type { CaseSummary, ClassInfo, Plane, Stroke, StrokeSaved, Tool, Triple } from "./net/types"
+import type { CaseSummary, ClassInfo, Plane, Stroke, StrokeList, StrokeSaved, Tool, Triple } from "./net/types"
 import type { Preferences } from "./preferences"
 
 export type Hand = "look" | "pen" | "line" | "eraser" | "flood"
@@ -27,6 +27,9 @@ interface Started {
   pen: readonly (readonly [number, number])[]
   voxels: Set<number>
 }
+
+/** What a case is shown from: its strokes as a list, its image, its strokes as a volume (null: nobody has ever drawn there). */
+type Parts = [StrokeList, ArrayBuffer, ArrayBuffer | null]
 
 export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "busy"> {
   summary: CaseSummary | null = null
@@ -45,8 +48,11 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
   private started: Started | null = null
   private lastEnd = 0
   private stale = false
+  /** Counts what was asked to be shown: cases and channels. */
+  private asked = 0
   private refreshing = false
   private loading: AbortController | null = null
+  private ahead: { id: string; loading: AbortController; parts: Promise<Parts> } | null = null
   private shownPrediction: { case: string; id: number; heat: boolean } | null = null
 
   constructor(
@@ -66,9 +72,31 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
 
   // --- opening ---
 
+  /** Have the volumes of a case sent before it is opened: while the page makes its shaders nothing else would be on its way. */
+  fetchAhead(summary: CaseSummary): void {
+    const loading = new AbortController()
+    const parts = this.fetch(summary, loading.signal)
+    parts.catch(() => undefined) // told when the case is opened
+    this.ahead = { id: summary.id, loading, parts }
+  }
+
+  private fetch({ id, channels, version, state, can_draw }: CaseSummary, signal: AbortSignal): Promise<Parts> {
+    const isBlank = version === 0 && state === "untouched" && can_draw
+    return Promise.all([
+      api.strokes(id),
+      api.volume(id, `image.nii?channel=${Math.min(this.channel, channels - 1)}`, signal),
+      isBlank ? null : api.volume(id, "scribble.nii", signal), // half as much again as the image, all of it zeros
+    ])
+  }
+
   async open(summary: CaseSummary, place?: Triple, plane?: Plane): Promise<void> {
     this.loading?.abort()
-    const loading = (this.loading = new AbortController())
+    this.asked++
+    this.stale = false
+    const ahead = this.ahead?.id === summary.id ? this.ahead : null
+    if (!ahead) this.ahead?.loading.abort()
+    this.ahead = null
+    const loading = (this.loading = ahead?.loading ?? new AbortController())
     this.cancel()
     this.summary = summary
     this.map = null
@@ -79,15 +107,14 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
     this.setBusy(`Opening ${summary.id} ...`)
     this.emit("case", "strokes", "prediction")
     try {
-      const [list, image, strokes] = await Promise.all([
-        api.strokes(summary.id),
-        api.volume(summary.id, `image.nii?channel=${this.channel}`, loading.signal),
-        api.volume(summary.id, "scribble.nii", loading.signal),
-      ])
+      const [list, image, strokes] = await (ahead?.parts ?? this.fetch(summary, loading.signal))
       if (loading.signal.aborted) return
       await this.viewer.showImage(image, false)
       if (loading.signal.aborted) return
-      this.take(strokes)
+      const drawn = list.version > 0 ? (strokes ?? (await api.volume(summary.id, "scribble.nii", loading.signal))) : strokes
+      if (loading.signal.aborted) return
+      const { size } = this.viewer.grid!
+      this.map = new StrokeMap(drawn ? bytesOf(drawn) : new Uint8Array(size[0] * size[1] * size[2]))
       this.history = list.strokes
       this.queue.seen(summary.id, list.version)
       for (const entry of this.queue.pending(summary.id)) this.replay(entry)
@@ -107,11 +134,8 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
     }
     this.setBusy("")
     this.emit("case", "strokes")
+    void this.refreshIfStale() // somebody drew while it was opened
     await this.loadPrediction()
-  }
-
-  private take(buffer: ArrayBuffer): void {
-    this.map = new StrokeMap(bytesOf(buffer))
   }
 
   /** What was drawn before the page was closed and is not saved yet. */
@@ -126,13 +150,20 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
   }
 
   async setChannel(channel: number): Promise<void> {
-    if (!this.summary || channel === this.channel) return
+    const { summary, channel: before } = this
+    if (!summary || channel === before) return
+    const turn = ++this.asked
     this.channel = channel
     this.setBusy("Loading the channel ...")
     try {
-      await this.viewer.showImage(await api.volume(this.summary.id, `image.nii?channel=${channel}`), true)
+      const buffer = await api.volume(summary.id, `image.nii?channel=${channel}`)
+      if (turn !== this.asked) return // another case or channel was asked for since
+      await this.viewer.showImage(buffer, true)
+    } catch (error) {
+      if (turn === this.asked) this.channel = before // what is on the screen
+      throw error
     } finally {
-      this.setBusy("")
+      if (turn === this.asked) this.setBusy("")
     }
     this.emit("case")
   }

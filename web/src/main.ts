@@ -7,6 +7,7 @@ import { Overlay } from "./draw/overlay"
 import { Pad } from "./draw/pad"
 import { Viewer } from "./draw/viewer"
 import { api, Refused } from "./net/api"
+import { startWorker } from "./net/volumes"
 import { loadPreferences } from "./preferences"
 import { makeCases } from "./ui/cases"
 import { askConflict, showGuide } from "./ui/dialogs"
@@ -31,14 +32,19 @@ function say(message: string): void {
 }
 
 async function start(): Promise<void> {
+  startWorker()
   const preferences = loadPreferences()
   let project = await api.project()
   if (project.needs_setup) project = await askSetup(project)
+  const cases = await api.cases()
+  const wanted = decodeURIComponent(location.hash.slice(1))
+  const first = cases.find((one) => one.id === wanted) ?? cases.find((one) => one.can_draw) ?? cases[0]
   byId("columns").hidden = false
 
   const viewer = new Viewer(byId<HTMLCanvasElement>("picture"))
-  await viewer.start()
   const desk = new Desk(viewer, preferences)
+  if (first) desk.fetchAhead(first)
+  await viewer.start()
   const overlay = new Overlay(byId<HTMLCanvasElement>("lines"), desk)
   const app = new App(desk, preferences)
   app.say = desk.say = say
@@ -65,9 +71,7 @@ async function start(): Promise<void> {
   })
   new ResizeObserver(() => viewer.draw()).observe(byId("stage"))
 
-  await app.start(project)
-  const wanted = decodeURIComponent(location.hash.slice(1))
-  const first = app.cases.find((one) => one.id === wanted) ?? app.cases.find((one) => one.can_draw) ?? app.cases[0]
+  app.start(project, cases)
   if (first) await app.open(first.id)
   else say("This folder has no cases.")
   if (!preferences.guided) {

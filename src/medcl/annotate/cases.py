@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from medcl import __version__
 from medcl.annotate.schemas import CaseState, CaseSummary, ClassInfo, ModelState, PredictionInfo, Project
 from medcl.annotate.state.rows import standing
-from medcl.annotate.state.tables import CaseRow, EventRow, ModelRow, PredictionRow, StrokeRow
+from medcl.annotate.state.tables import CaseRow, EventRow, ModelRow, PredictionRow, ProjectRow, StrokeRow
 from medcl.annotate.volumes import is_color
 from medcl.data.layout import Case
 from medcl.errors import DataError
@@ -52,6 +52,7 @@ def project(context: Context, author: str = "") -> Project:
     rows = summaries(context, context.cases())
     with context.database.session(write=False) as session:
         event = session.scalar(select(func.max(EventRow.id))) or 0
+        key = session.scalar(select(ProjectRow.key)) or ""
         model = session.scalars(select(ModelRow).order_by(ModelRow.id.desc()).limit(1)).first()
     states = Counter(row.state for row in rows)
     hidden = {case.id for case in dataset.cases("Ts")} & {row.id for row in rows if row.split != "Ts"}
@@ -59,6 +60,7 @@ def project(context: Context, author: str = "") -> Project:
     broken = [f"Case {row.id}: its image cannot be read; medcl check says why." for row in rows if 0 in row.size]
     return Project(
         name=dataset.name,
+        key=key,
         needs_setup=False,
         channels=list(dataset.channels),
         classes=[

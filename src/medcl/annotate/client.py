@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import numpy as np
@@ -32,6 +32,7 @@ from medcl.annotate.schemas import (
     StrokeList,
     StrokeSaved,
     Suggestion,
+    SuggestionList,
     Tool,
 )
 from medcl.data.labels import UNLABELLED
@@ -179,41 +180,54 @@ class Client:
         width: int = 1,
         on_prediction: int | None = None,
         stroke: UUID | None = None,
-    ) -> StrokeSaved:
-        """Draw a stroke.
+    ) -> list[StrokeSaved]:
+        """Draw a stroke, or one in each slice that `where` touches.
 
         Args:
             case: Where.
-            where: Booleans (K, J, I) in the view grid: the voxels of the stroke.
+            where: Booleans (K, J, I) in the view grid: the voxels to draw.
             value: Class index; None erases.
             base_version: Version of the case that the caller saw; None: the newest.
             tool: Default: pen, or eraser where `value` is None.
-            plane: The plane that it was drawn on.
-            seconds: Time that drawing took.
+            plane: The plane that it was drawn on; several slices of it are several strokes.
+            seconds: Time that drawing took, all slices together.
             width: Of the pen, in voxels.
             on_prediction: Id of the prediction that was shown: the stroke corrects it.
-            stroke: Id; sending the same one again changes nothing.
+            stroke: Id of the first stroke, from which those of further slices follow; sending the same again changes
+                nothing.
+
+        Returns:
+            What the server kept, one stroke a slice, in the order of slices; the last one has the newest version.
 
         Raises:
-            StrokeConflictError: The case has moved on.
+            StrokeConflictError: The case has moved on. Strokes of slices before the refused one are kept.
         """
-        runs = runs_of_map(np.where(where, 0, UNLABELLED).astype(np.int16))[:, :2]
-        if not len(runs):
+        rest = tuple(axis for axis in range(3) if axis != _ACROSS[plane])
+        touched = np.flatnonzero(where.any(axis=rest)).tolist()
+        if not touched:
             raise MedclError(f"case {case}: expected a stroke of at least one voxel, got an empty one.")
-        across = np.flatnonzero(where.any(axis=tuple(axis for axis in range(3) if axis != _ACROSS[plane])))
-        new = NewStroke(
-            id=stroke or uuid4(),
-            base_version=self.case(case).version if base_version is None else base_version,
-            tool=tool or ("eraser" if value is None else "pen"),
-            value=value,
-            plane=plane,
-            slice=int(across[len(across) // 2]),
-            width=width,
-            seconds=seconds,
-            on_prediction=on_prediction,
-            runs=runs.ravel().tolist(),
-        )
-        return self.save_stroke(case, new)
+        first = stroke or uuid4()
+        version = self.case(case).version if base_version is None else base_version
+        saved: list[StrokeSaved] = []
+        for index in touched:
+            part = np.full(where.shape, UNLABELLED, np.int16)
+            here = tuple(index if axis == _ACROSS[plane] else slice(None) for axis in range(3))
+            part[here][where[here]] = 0
+            new = NewStroke(
+                id=uuid5(first, str(index)) if saved else first,
+                base_version=version,
+                tool=tool or ("eraser" if value is None else "pen"),
+                value=value,
+                plane=plane,
+                slice=index,
+                width=width,
+                seconds=seconds / len(touched),
+                on_prediction=on_prediction,
+                runs=runs_of_map(part)[:, :2].ravel().tolist(),
+            )
+            saved.append(self.save_stroke(case, new))
+            version = saved[-1].version
+        return saved
 
     def save_stroke(self, case: str, stroke: NewStroke) -> StrokeSaved:
         """Keep a stroke as the page sends it."""
@@ -260,6 +274,15 @@ class Client:
     def strategies(self) -> list[dict[str, str]]:
         """Return names and descriptions of the strategies of `next`."""
         return TypeAdapter(list[dict[str, str]]).validate_json(self._send("GET", "/api/strategies").content)
+
+    def suggestions(self) -> SuggestionList | None:
+        """Return the loaded list of `medcl suggest`, with what is drawn of it; None where none is loaded."""
+        return TypeAdapter(SuggestionList | None).validate_json(self._send("GET", "/api/suggestions").content)
+
+    def load_suggestions(self, content: Mapping[str, Any]) -> SuggestionList | None:
+        """Load what `suggestions.json` of `medcl suggest` holds, for everybody; empty: forget the list."""
+        answer = self._send("POST", "/api/suggestions", body=dict(content))
+        return TypeAdapter(SuggestionList | None).validate_json(answer.content)
 
     def statistics(self) -> Statistics:
         """Return what the annotation cost and bought."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +19,10 @@ from medcl.annotate.drawn import DrawnMaps
 from medcl.annotate.problems import Refused
 from medcl.annotate.state.database import Database
 from medcl.annotate.state.tables import CaseRow, EventRow, now
-from medcl.annotate.view import View
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_geometry
 from medcl.data.layout import SPLITS, Case
+from medcl.data.view import View
 from medcl.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Context:
         self._database_url = database
         self._scribbles = scribbles
         self._database: Database | None = None
-        self._dataset: tuple[tuple[object, ...], Dataset] | None = None
+        self._dataset: tuple[tuple[object, ...], dict[Path, object], Dataset] | None = None
         self._views: dict[tuple[str, int, int], View] = {}
         self._maps = DrawnMaps()
         self._lock = threading.RLock()
@@ -146,15 +147,18 @@ class Context:
         with self._lock:
             self._refuse_without_setup()
             stamp = self._stamp()
-            if self._dataset is None or self._dataset[0] != stamp:
+            known = self._dataset
+            if known is None or known[0] != stamp or any(_status(path) != then for path, then in known[1].items()):
                 dataset = Dataset.open(self.folder, scribbles=self._scribbles)
+                folders: dict[Path, object] = {}
                 for split in SPLITS:
                     for case in dataset.cases(split):
                         for path in (*case.images, case.scribble, case.label):
                             if path is not None:
                                 self.inside(path)
-                self._dataset = (stamp, dataset)
-            return self._dataset[1]
+                                folders |= self._series(path)
+                known = self._dataset = (stamp, folders, dataset)
+            return known[2]
 
     def cases(self) -> list[Case]:
         """Return all cases: training, validation, test. A name that two splits share stands for the first."""
@@ -192,10 +196,28 @@ class Context:
             )
         return real
 
+    def _series(self, path: Path) -> dict[Path, object]:
+        """Look at every link inside a folder of DICOM files; return its folders as they are, to see later changes.
+
+        Raises:
+            DataError: A link leads out.
+        """
+        found: dict[Path, object] = {}
+        for top, folders, files in os.walk(path):
+            found[Path(top)] = _status(Path(top))
+            for name in (*folders, *files):
+                if os.path.islink(os.path.join(top, name)):
+                    self.inside(Path(top, name))
+        return found
+
     def view(self, case: Case) -> View:
-        """Return how the voxels of a case lie in the view grid. Reads the header of its image."""
+        """Return how the voxels of a case lie in the view grid. Reads the header of its image.
+
+        Raises:
+            DataError: The image is gone or cannot be read.
+        """
         source = case.images[0]
-        status = source.stat()
+        status = file_status(case, source)
         key = (str(source), status.st_size, status.st_mtime_ns)
         if key not in self._views:
             self._views[key] = View.of(read_geometry(source))
@@ -258,6 +280,11 @@ class Context:
         """Return class index -> stroked voxels of a case at its version."""
         return self._maps.counts(session, case.id, version, self.view(case).voxels)
 
+    def drawn_slices(self, session: Session, case: Case, axis: int) -> dict[int, frozenset[int]]:
+        """Return slice along an axis (i, j, k) of the view grid -> classes that are drawn in it now."""
+        version = session.scalar(select(CaseRow.version).where(CaseRow.id == case.id)) or 0
+        return self._maps.slices(session, case.id, version, self.view(case).size, axis)
+
     def flush(self, case_id: str | None = None) -> None:
         """Write what is drawn into the files of `scribblesTr`, so that the folder is valid for every command.
 
@@ -306,14 +333,30 @@ class Context:
         folders = [f"{kind}{split}" for kind in ("images", "scribbles", "labels") for split in SPLITS]
         if self._scribbles:
             folders += [f"scribbles{split}/{self._scribbles.rpartition('/')[2]}" for split in SPLITS]
-        stamps: list[object] = []
-        for name in ("dataset.json", *folders):
-            try:
-                status = (self.folder / name).stat()
-                stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
-            except OSError:
-                stamps.append(None)
-        return tuple(stamps)
+        return tuple(_status(self.folder / name) for name in ("dataset.json", *folders))
+
+
+def file_status(case: Case, path: Path) -> os.stat_result:
+    """Return the status of a file of a case.
+
+    Raises:
+        DataError: It is gone, or a link leads to nothing.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        raise DataError(
+            f"case {case.id}: expected the file {path.name}, but it cannot be opened ({error.strerror}); put the file "
+            "back, or remove the link if it leads to nothing."
+        ) from None
+
+
+def _status(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def context_of(request: Request) -> Context:

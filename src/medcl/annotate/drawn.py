@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 
@@ -9,7 +10,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from medcl.annotate.runs import count_classes, paint, replay, unpack
+from medcl.annotate.runs import left_by, paint, replay, unpack
 from medcl.annotate.state.tables import StrokeRow
 from medcl.data.labels import UNLABELLED
 
@@ -18,6 +19,9 @@ MOST_BYTES = 512 << 20
 
 _FEW_VOXELS = 1 << 20
 
+_KEPT_VOXELS = 1 << 16
+"""Most drawn voxels of a case that are kept as a list, so that one more stroke need not go through all others."""
+
 
 class DrawnMaps:
     """The newest known map of each case, in the view grid. Safe to use from several threads."""
@@ -25,6 +29,8 @@ class DrawnMaps:
     def __init__(self) -> None:
         self._maps: OrderedDict[str, tuple[int, np.ndarray]] = OrderedDict()
         self._counts: dict[str, tuple[int, dict[int, int]]] = {}
+        self._slices: dict[tuple[str, int], tuple[int, dict[int, frozenset[int]]]] = {}
+        self._lists: dict[str, tuple[int, tuple[np.ndarray, np.ndarray]]] = {}
         self._lock = threading.Lock()
 
     def at(self, session: Session, case_id: str, version: int, voxels: int) -> np.ndarray:
@@ -62,15 +68,55 @@ class DrawnMaps:
             known, counts = self._counts.get(case_id, (-1, {}))
         if known == version:
             return counts
-        pieces = _pieces(session, case_id, 0)
-        if sum(int(runs[:, 1].sum()) for runs, _ in pieces) > max(voxels // 8, _FEW_VOXELS):
-            flat = self.at(session, case_id, version, voxels)
-            counts = {index: int(n) for index, n in enumerate(np.bincount(flat[flat != UNLABELLED])) if n}
-        else:
-            counts = count_classes(pieces)
+        _, classes = self._left(session, case_id, version, voxels)
+        counts = {index: int(n) for index, n in enumerate(np.bincount(classes)) if n}
         with self._lock:
             self._counts[case_id] = (version, counts)
         return counts
+
+    def slices(
+        self, session: Session, case_id: str, version: int, size: tuple[int, int, int], axis: int
+    ) -> dict[int, frozenset[int]]:
+        """Return slice along an axis (i, j, k) of the view grid -> classes that strokes leave in it; see `counts`."""
+        with self._lock:
+            known, slices = self._slices.get((case_id, axis), (-1, {}))
+        if known == version:
+            return slices
+        voxels, classes = self._left(session, case_id, version, math.prod(size))
+        numbers = voxels // math.prod(size[:axis]) % size[axis]
+        found: dict[int, set[int]] = {}
+        width = int(classes.max(initial=0)) + 1
+        for both in np.flatnonzero(np.bincount(numbers * width + classes)).tolist():
+            found.setdefault(both // width, set()).add(both % width)
+        slices = {index: frozenset(those) for index, those in found.items()}
+        with self._lock:
+            self._slices[(case_id, axis)] = (version, slices)
+        return slices
+
+    def _left(self, session: Session, case_id: str, version: int, voxels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the voxels that are drawn and their classes; read only."""
+        with self._lock:
+            known, left = self._lists.get(case_id, (-1, None))
+        if left is not None and known == version:
+            return left
+        if left is not None and _only_new_strokes(session, case_id, known, version):
+            left = left_by(_pieces(session, case_id, known), left)
+        else:
+            left = self._all_left(session, case_id, version, voxels)
+        with self._lock:
+            if len(left[0]) <= _KEPT_VOXELS:
+                self._lists[case_id] = (version, left)
+            else:
+                self._lists.pop(case_id, None)
+        return left
+
+    def _all_left(self, session: Session, case_id: str, version: int, voxels: int) -> tuple[np.ndarray, np.ndarray]:
+        pieces = _pieces(session, case_id, 0)
+        if sum(int(runs[:, 1].sum()) for runs, _ in pieces) <= max(voxels // 8, _FEW_VOXELS):
+            return left_by(pieces)
+        flat = self.at(session, case_id, version, voxels)
+        drawn = np.flatnonzero(flat != UNLABELLED)
+        return drawn, flat[drawn]
 
     def _keep(self, case_id: str, version: int, flat: np.ndarray) -> None:
         with self._lock:

@@ -48,6 +48,7 @@ class Keeper(threading.Thread):
                 self._guarded(self._context.flush)
             if time.monotonic() - looked > LOOK_SECONDS:
                 self._guarded(self._take_over)
+                self._guarded(self._context.flush)  # what could not be written before is tried again
                 looked = time.monotonic()
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ from medcl.data.labels import UNLABELLED
 from medcl.data.layout import Case, split_ending
 from medcl.data.opening import JPEG_ENDINGS
 from medcl.errors import DataError
-from medcl.files import file_digest, read_json, write_json
+from medcl.files import TEMPORARY_PREFIX, file_digest, read_json, write_json
 
 REPLACED = "replaced"
 """Folder of labels that made room for others, inside the state folder."""
@@ -77,7 +77,7 @@ class PreparedLabel:
                 notice = (
                     f"The label that was there is kept as .medcl/{aside.relative_to(self._context.state).as_posix()}."
                 )
-            os.replace(old, aside)
+            _move(old, aside)
         os.replace(self._waiting, self.path)
         content = {"label": self.path.name, "digest": self._digest, "before": before}
         write_json(self._context.state / _ACCEPTED / f"{self.case.id}.json", content)
@@ -110,8 +110,13 @@ def withdraw_label(context: Context, case: Case) -> str:
     name = aside.relative_to(context.state).as_posix()
     notice = f"The accepted label is no longer part of the data set; it is kept as .medcl/{name}."
     before = context.state / str(note["before"]) if note.get("before") else None
-    if before is not None and before.resolve().is_relative_to(context.state.resolve()) and os.path.lexists(before):
-        os.replace(before, place.with_name(case.id + split_ending(before.name)[1]))
+    # The folder decides, not where a link in it leads: labels may lie elsewhere, and `medcl init --out` links them.
+    if (
+        before is not None
+        and before.parent.resolve() == (context.state / REPLACED).resolve()
+        and os.path.lexists(before)
+    ):
+        _move(before, place.with_name(case.id + split_ending(before.name)[1]))
         notice = f"The label from before is back; the accepted one is kept as .medcl/{name}."
     record.unlink(missing_ok=True)
     return notice
@@ -150,6 +155,18 @@ def _aside(context: Context, case: Case, label: Path) -> Path:
     folder.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     return folder / f"{case.id}-{stamp}{split_ending(label.name)[1]}"
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file; a relative link goes on to lead to the same file from its new place."""
+    if not source.is_symlink() or os.path.isabs(os.readlink(source)):
+        os.replace(source, target)
+        return
+    there = source.parent / os.readlink(source)
+    link = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{split_ending(target.name)[1]}")
+    link.symlink_to(os.path.relpath(there.parent.resolve() / there.name, target.parent.resolve()))
+    os.replace(link, target)
+    source.unlink()
 
 
 def _record(context: Context, case: Case) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from medcl.annotate.view import View
+from medcl.data.view import View
 
 _CODES = {"u1": 2, "i2": 4, "f4": 16, "u2": 512}
 _RGB24 = 128

@@ -125,27 +125,32 @@ def replay(voxels: int, strokes: Iterable[tuple[np.ndarray, int | None]]) -> np.
     return flat
 
 
-def count_classes(strokes: Sequence[tuple[np.ndarray, int | None]]) -> dict[int, int]:
-    """Count the voxels of each class on the map that `replay` returns, without making it: strokes are small.
+def left_by(
+    strokes: Sequence[tuple[np.ndarray, int | None]], before: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is drawn on the map that `replay` returns, without making it: strokes are small.
 
     Args:
         strokes: As `replay` takes them.
+        before: What earlier strokes left, as this function returns it; those that follow lie on it.
 
     Returns:
-        Class index -> voxels, for the classes that are drawn.
+        int64 (N,) numbers of the voxels that are drawn, rising, and int16 (N,) class indices.
     """
     first = max((number for number, (runs, _) in enumerate(strokes) if runs.shape[1] == 3), default=0)
-    voxels, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int16)]
+    whole = any(runs.shape[1] == 3 for runs, _ in strokes)  # an import replaces all that lay there
+    empty = (np.zeros(0, np.int64), np.zeros(0, np.int16))
+    voxels, values = ([one] for one in (empty if whole or before is None else before))
     for runs, value in strokes[first:]:
         lengths = runs[:, 1]
-        before = np.cumsum(lengths) - lengths
-        voxels.append(np.repeat(runs[:, 0] - before, lengths) + np.arange(lengths.sum()))
+        passed = np.cumsum(lengths) - lengths
+        voxels.append(np.repeat(runs[:, 0] - passed, lengths) + np.arange(lengths.sum()))
         classes = runs[:, 2] if runs.shape[1] == 3 else np.full(len(runs), UNLABELLED if value is None else value)
         values.append(np.repeat(classes.astype(np.int16), lengths))
-    newest_first = np.concatenate(voxels)[::-1]
-    left = np.concatenate(values)[::-1][np.unique(newest_first, return_index=True)[1]]
-    counts = np.bincount(left[left != UNLABELLED])
-    return {index: int(count) for index, count in enumerate(counts) if count}
+    numbers, newest = np.unique(np.concatenate(voxels)[::-1], return_index=True)
+    classes = np.concatenate(values)[::-1][newest]
+    drawn = classes != UNLABELLED
+    return numbers[drawn], classes[drawn]
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> bool:
@@ -160,4 +165,4 @@ def overlap(first: np.ndarray, second: np.ndarray) -> bool:
     return bool((inside | reached).any())
 
 
-__all__ = ["check_runs", "count_classes", "overlap", "pack", "paint", "replay", "runs_of_map", "unpack"]
+__all__ = ["check_runs", "left_by", "overlap", "pack", "paint", "replay", "runs_of_map", "unpack"]

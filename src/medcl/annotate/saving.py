@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from medcl.annotate.problems import Refused
 from medcl.annotate.runs import check_runs, overlap, pack, unpack
-from medcl.annotate.schemas import Conflict, NewStroke, Stroke, StrokeList, StrokeSaved
+from medcl.annotate.schemas import Conflict, NewStroke, Plane, Stroke, StrokeList, StrokeSaved, Triple
 from medcl.annotate.state.rows import locked_case
 from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow, now
 from medcl.annotate.stroke_files import import_changed
@@ -140,7 +140,29 @@ def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
         raise Refused(
             422, f"slice: case {case.id} has {across} {new.plane} slices (0 to {across - 1}), got {new.slice}."
         )
-    return check_runs(new.runs, view.voxels)
+    runs = check_runs(new.runs, view.voxels)
+    if outside := _outside(runs, view.size, new.plane, new.slice):
+        raise Refused(
+            422,
+            f"runs: expected voxels of the {new.plane} slice {new.slice} of case {case.id}, got {outside[0]} of "
+            f"{outside[1]} elsewhere; send one stroke for each slice, with its plane and number.",
+        )
+    return runs
+
+
+def _outside(runs: np.ndarray, size: Triple, plane: Plane, index: int) -> tuple[int, int] | None:
+    """Return how many voxels of runs lie outside a slice, and how many they are in all; None: all lie in it."""
+    step, count = int(np.prod(size[: _ACROSS[plane]])), size[_ACROSS[plane]]
+
+    # Slices come in blocks of `step` voxels, again and again: voxels from 0 up to `at` that lie in the slice.
+    def within(at: np.ndarray) -> np.ndarray:
+        whole, rest = np.divmod(at, step * count)
+        found: np.ndarray = whole * step + (rest - index * step).clip(0, step)
+        return found
+
+    voxels = int(runs[:, 1].sum())
+    elsewhere = voxels - int((within(runs.sum(1)) - within(runs[:, 0])).sum())
+    return (elsewhere, voxels) if elsewhere else None
 
 
 def _repeated(kept: StrokeRow, case: Case, new: NewStroke, runs: np.ndarray) -> StrokeSaved:

@@ -57,6 +57,10 @@ class Project(BaseModel):
     """The data set as the page needs it first."""
 
     name: str
+    key: str = Field(
+        default="",
+        description="Tells the folder from others of the same name: what .medcl/id holds; '' before set-up.",
+    )
     needs_setup: bool = Field(description="True for a folder of scans without dataset.json: ask for the classes.")
     found: list[str] = Field(default=[], description="Scans found, relative paths; only while set-up is needed.")
     channels: list[str] = []
@@ -224,6 +228,36 @@ class Suggestion(BaseModel):
     class_name: str
     score: float
     reason: str = Field(description='In words, such as "Myo, most uncertain, never drawn here".')
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = Field(
+        default=None, description="First voxel and the one after the last along i, j, k; none: the whole slice."
+    )
+    cost_s: float | None = Field(default=None, description="Expected seconds of a person's time.")
+
+
+class ListedSuggestion(Suggestion):
+    """A place of a list that `medcl suggest` wrote."""
+
+    rank: int
+    drawn: bool = Field(description="Whether the class is drawn in the slice by now.")
+
+
+class SuggestionList(BaseModel):
+    """A list that `medcl suggest` wrote, as far as it concerns this project."""
+
+    strategy: str
+    created: str
+    budget_s: float | None
+    left: int = Field(description="Places that are not drawn yet.")
+    left_s: float = Field(description="Expected seconds for those.")
+    unknown: int = Field(description="Places left out: their cases are not here or take no strokes.")
+    places: list[ListedSuggestion]
+
+
+class StrategyInfo(BaseModel):
+    """A way to choose the next place."""
+
+    name: str
+    description: str
 
 
 class Review(Said):

@@ -22,6 +22,10 @@ PORT = 8765
 
 _GRACE_SECONDS = 5
 
+_IDLE_SECONDS = 75
+"""A connection is kept open so long without a call. Callers have to give up first (httpx does after 5 s; browsers send
+again): where both close at the same moment, uvicorn's default being 5 s too, a stroke is sent into a closed one."""
+
 
 class _Server(uvicorn.Server):
     """Ends open event streams when it is asked to end; they would keep it running."""
@@ -104,6 +108,7 @@ def _server(app: FastAPI) -> _Server:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_IDLE_SECONDS,
         ws="none",
     )
     return _Server(config)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -17,7 +19,7 @@ from filelock import FileLock
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medcl.annotate.runs import pack, paint, runs_of_map, unpack
+from medcl.annotate.runs import pack, runs_of_map
 from medcl.annotate.state.rows import locked_case
 from medcl.annotate.state.tables import CaseRow, StrokeRow, now
 from medcl.data.io import write_map
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 FILE_AUTHOR = "file"
 """Author of strokes that came from files."""
+
+_TRIES = 5
+"""How often a file that changes under the writer is read again before it is given up for the moment."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,40 +63,42 @@ def import_changed(context: Context, case: Case) -> None:
         return
     path = stroke_file(context, case)
     digest = _digest(path)
-    with context.database.session(write=False) as session:
-        known = session.get(CaseRow, case.id)
-        if known is None and not digest:
-            return
-        if known is not None and known.file_digest == digest:
-            return
-    if not digest:
-        _write_again(context, case)
+    known = _known_digest(context, case)
+    if known == digest:
         return
-    if digest == _promised(context, case):
-        # Ours: the process ended between the renaming of the file and the note in the database.
-        with context.database.session() as session:
-            locked_case(session, case.id).file_digest = digest
-        return
-    view = context.view(case)
-    drawn = np.ascontiguousarray(view.to_view(context.dataset().read_scribble(case))).ravel()
-    if _digest(path) != digest:
-        return  # still being written: the next look takes it
+    ours = digest == _promised(context, case)
+    drawn = None if ours or not digest else _read(context, case, path, digest)
     with context.database.session() as session:
         row = locked_case(session, case.id)
-        if row.file_digest == digest:
+        if row.file_digest != known or _digest(path) != digest:
+            return  # taken or written meanwhile, or still being written: what was read here is no longer the newest
+        if digest == _promised(context, case):
+            # Ours: the file is in its place, or gone, and the database is not told yet; or the process ended there.
+            row.file_digest = digest
+            _forget_promise(context, case)
             return
+        if not digest:
+            _write_again(context, row)
+            return
+        if drawn is None:
+            return  # the next look takes it
+        # From here on a file that medcl wrote earlier is another program's doing (a backup put back), not ours.
+        _forget_promise(context, case)
         current, _ = context.strokes_in_view(session, case)
+        row.file_digest = digest
         if np.array_equal(current, drawn):
-            row.file_digest, row.written_version = digest, row.version
+            row.written_version = row.version
             return
         waiting = _not_written(session, row)
-        for runs, value in waiting:
-            paint(drawn, runs, value)  # what is drawn here since the last writing stays on top
         stroke = _import(session, row, drawn)
-        row.file_digest = digest
-        if not waiting:
-            row.written_version = row.version
+        row.written_version = row.version
+        for late in waiting:  # what is drawn here since the last writing stays on top, and can still be undone
+            row.version += 1
+            late.version = row.version
+        session.flush()
         context.tell(session, "case", "import", case=case.id, version=row.version, stroke=stroke.id, author=FILE_AUTHOR)
+    if waiting:
+        context.changed()
 
 
 def flush(context: Context, case_id: str | None = None) -> None:
@@ -125,43 +132,83 @@ def flush(context: Context, case_id: str | None = None) -> None:
 
 
 def _write(context: Context, case: Case) -> None:
-    import_changed(context, case)
+    for _ in range(_TRIES):
+        import_changed(context, case)
+        if _written(context, case):
+            return
+    context.changed()
+    raise DataError(
+        f"{stroke_file(context, case)}: other programs keep changing this file while the strokes of case {case.id} are "
+        "written; let one of them finish, then it is tried again."
+    )
+
+
+def _written(context: Context, case: Case) -> bool:
+    """Write the file of a case, unless it is no longer as the database knows it."""
     with context.database.session(write=False) as session:
+        known = _digest_in(session, case)
         flat, version = context.strokes_in_view(session, case)
-    view = context.view(case)
     path = stroke_file(context, case)
-    if bool((flat == UNLABELLED).all()):
-        path.unlink(missing_ok=True)
-        digest = ""
-    else:
-        indices = view.from_view(flat.reshape(view.shape))
-        values = context.dataset().labels.strokes.encode(indices)
-        with atomic_write(path) as temporary:
-            write_map(temporary, values, view.grid.geometry)
-            digest = file_digest(temporary)
+    digest = ""
+    try:
+        if bool((flat == UNLABELLED).all()):
             _promise(context, case, digest)
+            _check_unchanged(path, known)
+            path.unlink(missing_ok=True)
+        else:
+            view = context.view(case)
+            values = context.dataset().labels.strokes.encode(view.from_view(flat.reshape(view.shape)))
+            with atomic_write(path) as temporary:
+                write_map(temporary, values, view.grid.geometry)
+                digest = file_digest(temporary)
+                _promise(context, case, digest)
+                _check_unchanged(path, known)  # last of all: whoever saves now comes after us, not under us
+    except _ChangedError:
+        _forget_promise(context, case)
+        return False
     with context.database.session() as session:
         row = locked_case(session, case.id)
         row.file_digest, row.written_version = digest, version
+        _forget_promise(context, case)
+    return True
 
 
-def _write_again(context: Context, case: Case) -> None:
+class _ChangedError(Exception):
+    """Another program saved the file since it was last read."""
+
+
+def _check_unchanged(path: Path, known: str) -> None:
+    if _digest(path) != known:
+        raise _ChangedError
+
+
+def _read(context: Context, case: Case, path: Path, digest: str) -> np.ndarray | None:
+    """Return the strokes of a file in the view grid, flat; None: it is being changed."""
+    try:
+        # The case may have been looked up before its file was there.
+        drawn = context.dataset().read_scribble(replace(case, scribble=path))
+    except (DataError, OSError):
+        if _digest(path) != digest:
+            return None
+        raise
+    return np.ascontiguousarray(context.view(case).to_view(drawn)).ravel()
+
+
+def _write_again(context: Context, row: CaseRow) -> None:
     """Somebody removed the file: what is drawn is not thrown away for that, it is written again."""
-    with context.database.session() as session:
-        row = locked_case(session, case.id)
-        row.file_digest = ""
-        row.written_version = -1
-    _log.warning("The stroke file of case %s was removed; it is written again from the history.", case.id)
+    row.file_digest = ""
+    row.written_version = -1
+    _log.warning("The stroke file of case %s was removed; it is written again from the history.", row.id)
+    context.changed()
 
 
-def _not_written(session: Session, row: CaseRow) -> list[tuple[np.ndarray, int | None]]:
-    rows = session.execute(
-        select(StrokeRow.runs, StrokeRow.value)
-        .where(StrokeRow.case == row.id, StrokeRow.undone.is_(False), StrokeRow.tool != "import")
-        .where(StrokeRow.version > max(row.written_version, 0))
+def _not_written(session: Session, row: CaseRow) -> Sequence[StrokeRow]:
+    """Return the strokes that no file holds yet, oldest first; those that were undone too, for they may come back."""
+    return session.scalars(
+        select(StrokeRow)
+        .where(StrokeRow.case == row.id, StrokeRow.tool != "import", StrokeRow.version > max(row.written_version, 0))
         .order_by(StrokeRow.version)
-    )
-    return [(unpack(runs), value) for runs, value in rows]
+    ).all()
 
 
 def _import(session: Session, row: CaseRow, drawn: np.ndarray) -> StrokeRow:
@@ -183,7 +230,22 @@ def _import(session: Session, row: CaseRow, drawn: np.ndarray) -> StrokeRow:
 
 
 def _digest(path: Path) -> str:
-    return file_digest(path) if path.is_file() else ""
+    try:
+        return file_digest(path) if path.is_file() else ""
+    except DataError:
+        if path.exists():
+            raise
+        return ""  # removed since it was looked for
+
+
+def _known_digest(context: Context, case: Case) -> str:
+    with context.database.session(write=False) as session:
+        return _digest_in(session, case)
+
+
+def _digest_in(session: Session, case: Case) -> str:
+    row = session.get(CaseRow, case.id)
+    return "" if row is None else row.file_digest
 
 
 def _note(context: Context, case: Case) -> Path:
@@ -191,11 +253,18 @@ def _note(context: Context, case: Case) -> Path:
 
 
 def _promise(context: Context, case: Case, digest: str) -> None:
-    """Note what the file will be just before it is renamed to its place."""
+    """Note what the file will be just before it is renamed to its place, or removed ('')."""
     with atomic_write(_note(context, case)) as temporary:
         temporary.write_text(digest, encoding="ascii")
 
 
-def _promised(context: Context, case: Case) -> str:
-    note = _note(context, case)
-    return note.read_text(encoding="ascii", errors="replace").strip() if note.is_file() else ""
+def _promised(context: Context, case: Case) -> str | None:
+    """Return what medcl said last that the file will be, '' for no file; None: nothing is promised."""
+    try:
+        return _note(context, case).read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:  # none, or kept a moment ago
+        return None
+
+
+def _forget_promise(context: Context, case: Case) -> None:
+    _note(context, case).unlink(missing_ok=True)

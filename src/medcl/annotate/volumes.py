@@ -10,16 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from medcl.annotate.context import Context, file_status
 from medcl.annotate.nifti_view import as_index_bytes, as_rgb, as_shown, window_of, write_volume
 from medcl.annotate.problems import Refused
 from medcl.data.layout import DICOM_ENDINGS, Case, split_ending
 from medcl.data.opening import opened
 from medcl.files import atomic_write
-
-if TYPE_CHECKING:
-    from medcl.annotate.context import Context
 
 CACHE_BYTES = 20 << 30
 """The cache is cut down to this size, what was made longest ago first."""
@@ -41,7 +39,7 @@ def is_color(context: Context, case: Case) -> bool:
     ending = split_ending(case.images[0].name)[1]
     if ending in (*DICOM_ENDINGS, "") or case.images[0].is_dir():
         return True
-    key = (str(case.images[0]), _stamp(case.images[0]))
+    key = (str(case.images[0]), _stamp(case, case.images[0]))
     if key not in _colors:
         with opened(case.images[0], ending) as file:
             _colors[key] = file.picture is not None or bool(file.metadata.get("colour"))
@@ -57,7 +55,7 @@ def image_volume(context: Context, case: Case, channel: int) -> tuple[str, Calla
     channels = 1 if is_color(context, case) else len(context.dataset().channels)
     if channel >= channels:
         raise Refused(404, f"case {case.id}: unknown channel {channel}; known: 0 to {channels - 1}.")
-    tag = _tag("image", case.id, channel, *map(_stamp, case.images))
+    tag = _tag("image", case.id, channel, *_stamps(case, *case.images))
 
     def build(path: Path) -> None:
         image = context.dataset().read_image(case)
@@ -83,11 +81,11 @@ def map_volume(context: Context, case: Case, what: Literal["scribble", "label"])
     name = f"{what}-{_tag(case.id)}"
     if what == "scribble":
         indices, version = context.strokes_and_version(case)
-        tag = _tag(what, case.id, version, *map(_stamp, case.images))
+        tag = _tag(what, case.id, version, *_stamps(case, *case.images))
     elif case.label is None:
         raise Refused(404, f"case {case.id}: has no dense label.")
     else:
-        tag = _tag(what, case.id, _stamp(case.label), *map(_stamp, case.images))
+        tag = _tag(what, case.id, *_stamps(case, case.label, *case.images))
 
     def build(path: Path) -> None:
         array = indices if what == "scribble" else context.dataset().read_label(case)
@@ -99,7 +97,7 @@ def map_volume(context: Context, case: Case, what: Literal["scribble", "label"])
 
 def thumbnail(context: Context, case: Case) -> tuple[str, Callable[[], Path]]:
     """Return the tag of a small picture of a case, and what makes its file."""
-    tag = _tag("thumbnail", case.id, *map(_stamp, case.images))
+    tag = _tag("thumbnail", case.id, *_stamps(case, *case.images))
 
     def build(path: Path) -> None:
         from medcl.annotate.thumbnails import draw
@@ -159,12 +157,16 @@ def drop_older(folder: Path, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def _stamp(path: Path) -> str:
-    """What tells a file from what it was before; of a DICOM folder that of all its files."""
+def _stamps(case: Case, *paths: Path) -> list[str]:
+    """What tells files of a case from what they were before; of a DICOM folder that of all its files."""
+    return [_stamp(case, path) for path in paths]
+
+
+def _stamp(case: Case, path: Path) -> str:
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if file.is_file())
-        return hashlib.sha256("\n".join(f"{file.name}:{_stamp(file)}" for file in inside).encode()).hexdigest()
-    status = path.stat()
+        return hashlib.sha256("\n".join(f"{file.name}:{_stamp(case, file)}" for file in inside).encode()).hexdigest()
+    status = file_status(case, path)
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 

@@ -86,11 +86,15 @@ def warp(batch: Batch, grid: Tensor) -> Batch:
     grid = grid.to(batch.image.device)
     image = functional.grid_sample(batch.image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     kinds = {name: getattr(batch, name) for name in ("target", "absent", "grown")}
+    kinds["raters"] = None if batch.raters is None else batch.raters.flatten(1, 2)
     kinds = {name: values for name, values in kinds.items() if values is not None}
     maps = torch.cat(tuple(kinds.values()), dim=1)
     maps = functional.grid_sample(maps, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     warped = maps.split([values.shape[1] for values in kinds.values()], dim=1)
-    return replace(batch, image=image, **dict(zip(kinds, warped, strict=True)))
+    changed = dict(zip(kinds, warped, strict=True))
+    if batch.raters is not None:
+        changed["raters"] = changed["raters"].unflatten(1, batch.raters.shape[1:3])
+    return replace(batch, image=image, **changed)
 
 
 def spatial(batch: Batch, patch: tuple[int, ...], settings: AugmentSettings, generator: torch.Generator) -> Batch:

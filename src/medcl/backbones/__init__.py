@@ -51,9 +51,11 @@ backbones: Registry[type[Settings]] = Registry(
     {
         "unet": "medcl.backbones.unet",
         "res-unet": "medcl.backbones.res_unet",
+        "probabilistic-unet": "medcl.backbones.probabilistic_unet",
         "unet++": "medcl.backbones.unetpp",
         "swin": "medcl.backbones.swin",
         "vision-lstm": "medcl.backbones.vision_lstm",
+        "max-query": "medcl.backbones.max_query",
         "sam": "medcl.backbones.sam",
         "smp": "medcl.backbones.smp",
     },

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from medcl.backbones import backbones
 from medcl.backbones.layers import crop_to, pad_to, start_undecided
-from medcl.backbones.optional import need
+from medcl.backbones.optional import let_torchvision_import, need
 from medcl.backbones.weights import WithWeights
 from medcl.errors import SettingsError, unknown_name
 
@@ -37,7 +32,7 @@ class SmpSettings(WithWeights):
             MissingExtraError: segmentation_models_pytorch is not installed.
             SettingsError: It knows no encoder of this name; lists those it knows.
         """
-        _let_torchvision_import()
+        let_torchvision_import()
         library: Any = need("segmentation_models_pytorch", extra="smp", backbone="smp")
         known = library.encoders.get_encoder_names()
         if self.encoder not in known and not self.encoder.startswith("tu-"):  # tu-: any encoder of timm
@@ -48,34 +43,6 @@ class SmpSettings(WithWeights):
         )
         start_undecided(network.segmentation_head[0])
         return SmpNetwork(network)
-
-
-@cache
-def _let_torchvision_import() -> None:
-    """Declare two operators of torchvision where its build does not fit torch's, as PyPI's beside a CPU torch.
-
-    Importing torchvision attaches shapes to operators that only its compiled part declares. The encoders need neither.
-    """
-    if find_spec("torchvision") is None:  # the extra is missing, which `need` says
-        return
-    try:
-        import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]  # half imported
-        _declared.append(torch.library.Library("torchvision", "DEF"))
-        for operator in _BOXES:
-            _declared[0].define(operator)
-        import_module("torchvision")
-
-
-_BOXES = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_declared: list[torch.library.Library] = []  # what they declare lasts as long as they do
 
 
 class SmpNetwork(nn.Module):

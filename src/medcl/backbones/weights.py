@@ -16,8 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medcl.errors import ModelError
-from medcl.files import atomic_write
+from medcl.errors import DataError, ModelError
+from medcl.files import atomic_write, check_readable
 from medcl.settings import Settings
 
 _LISTED = 8
@@ -271,10 +271,13 @@ def _read_safetensors(path: Path) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_readable(path)
         with safe_open(path, framework="pt") as file:
             covers = (file.metadata() or {}).get(_COVERS)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         return Weights(tensors, path, None if covers is None else tuple(json.loads(covers)))
+    except DataError as error:
+        raise ModelError(str(error)) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{path}: expected a safetensors file, but it cannot be read ({_first_line(error)}); copy it again."

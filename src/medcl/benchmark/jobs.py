@@ -5,19 +5,30 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
-from medcl.benchmark.recipe import Amount, Block, DataEntry, Recipe, Scoring, nested
+from medcl.benchmark.recipe import Amount, Block, DataEntry, Recipe, Scoring
 from medcl.errors import SettingsError, unknown_name
 from medcl.files import read_json, write_json
-from medcl.settings import BudgetSettings
+from medcl.settings import BudgetSettings, nested
 
 FORMAT = 1
 """Raise when a finished job of before cannot be read any more; it is then done again."""
+
+
+class HasName(Protocol):
+    """Anything that is called something."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+Named = TypeVar("Named", bound=HasName)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,22 @@ class Job:
         minutes = self.settings["budget"].get("minutes")
         return None if minutes is None else float(minutes)
 
+    @property
+    def like(self) -> str:
+        """Jobs of one method on one data set take about as long."""
+        return f"{self.data} {self.method} {self.settings['budget']}"
+
+    @property
+    def after(self) -> None:
+        """Name of a job that must be finished first: none."""
+        return None
+
+    @staticmethod
+    def summary(result: Mapping[str, Any]) -> str:
+        """Say in a few words what came of it."""
+        dice = "no score" if result["dice"] is None else f"Dice {result['dice']:.4f}"
+        return f"{dice}, {result['steps']} steps, {result['train_minutes']:.1f} min"
+
     def save(self, folder: Path) -> None:
         """Write `job.json`, which a process of its own reads."""
         plain = asdict(self) | {"entry": self.entry.model_dump(), "scoring": self.scoring.model_dump()}
@@ -116,7 +143,7 @@ def expand(recipe: Recipe, protocols: Sequence[str] | None = None, *, data: Path
     return sorted(found, key=lambda job: seeds.index(job.seed))  # all methods once before any of them twice
 
 
-def choose(jobs: Sequence[Job], only: Iterable[str]) -> list[Job]:
+def choose(jobs: Sequence[Named], only: Iterable[str]) -> list[Named]:
     """Return the jobs whose names match one of the patterns (`*` and `?`), all of them without a pattern.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from medcl.errors import SettingsError, unknown_name
+from medcl.errors import unknown_name
 from medcl.inference.postprocess import LargestComponent
 from medcl.methods import methods
 from medcl.settings import BudgetSettings, Settings, read_config
@@ -187,8 +187,13 @@ class Recipe(Settings):
 
 
 def registered(which: Literal["all", "strokes"]) -> list[str]:
-    """Return the names of all registered methods, or of those that learn from strokes."""
-    return [name for name in methods if which == "all" or not getattr(methods.get(name), "from_labels", False)]
+    """Return the names of all registered methods, or of those that learn from strokes.
+
+    Methods that need a backbone of their own are left out: in a comparison all learn with the same one.
+    """
+    found = {name: methods.get(name) for name in methods}
+    found = {name: method for name, method in found.items() if not getattr(method, "needs_latent", False)}
+    return [name for name, method in found.items() if which == "all" or not getattr(method, "from_labels", False)]
 
 
 def load_recipe(path: Path | str) -> Recipe:
@@ -199,39 +204,3 @@ def load_recipe(path: Path | str) -> Recipe:
     """
     path = Path(path)
     return Recipe.parse({"name": path.stem, **read_config(path)}, where=f"recipe {path.name}")
-
-
-def nested(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings with dotted keys or nested mappings; later layers win key by key.
-
-    Raises:
-        SettingsError: A key is a single value in one place and a group in another.
-    """
-    result: dict[str, Any] = {}
-    for layer in layers:
-        _merge(result, layer, "")
-    return result
-
-
-def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str) -> None:
-    for dotted, value in layer.items():
-        *path, last = str(dotted).split(".")
-        target, name = into, where
-        for part in path:
-            name = f"{name}{part}."
-            target = _group(target, part, name)
-        if isinstance(value, Mapping):
-            _merge(_group(target, last, f"{name}{last}."), value, f"{name}{last}.")
-        elif isinstance(target.get(last), dict):
-            raise SettingsError(f"{name}{last}: expected keys and values as elsewhere in the recipe, got {value!r}.")
-        else:
-            target[last] = list(value) if isinstance(value, tuple) else value
-
-
-def _group(target: dict[str, Any], part: str, name: str) -> dict[str, Any]:
-    inner = target.setdefault(part, {})
-    if not isinstance(inner, dict):
-        raise SettingsError(
-            f"{name[:-1]}: expected a single value as elsewhere in the recipe, got a group of settings."
-        )
-    return inner

@@ -43,8 +43,31 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
 
 def finished(job: Job, out: Path) -> bool:
     """Return whether a job is trained and scored as its definition says."""
-    path = job.folder(out) / RESULT
-    return path.exists() and read_json(path).get("scoring_key") == job.scoring_key
+    return result_holds(job.folder(out), "scoring_key", job.scoring_key)
+
+
+def result_holds(folder: Path, name: str, key: str) -> bool:
+    """Return whether a job's folder holds a result of this definition.
+
+    Args:
+        folder: The job's folder.
+        name: The entry of the result that tells definitions apart.
+        key: What it must be.
+    """
+    path = folder / RESULT
+    return path.exists() and read_json(path).get(name) == key
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write what came of a job; from then on it is finished, and what was left on the way goes."""
+    write_json(folder / RESULT, result)
+    for name in (PROGRESS, FAILURE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def where_from() -> dict[str, Any]:
+    """Return what a result says of its code, versions and machine."""
+    return {"code": code_version(), "versions": versions(), "machine": machine()}
 
 
 def do_job(job: Job, out: Path, report: Report, *, parallel: int = 1) -> None:
@@ -71,8 +94,8 @@ def do_job(job: Job, out: Path, report: Report, *, parallel: int = 1) -> None:
     definition = {
         name: getattr(job, name) for name in ("name", "data", "method", "cases", "protocol", "seed", "settings")
     }
-    write_json(
-        folder / RESULT,
+    write_result(
+        folder,
         {
             **definition,
             "key": job.key,
@@ -84,8 +107,6 @@ def do_job(job: Job, out: Path, report: Report, *, parallel: int = 1) -> None:
             **facts,
         },
     )
-    for name in (PROGRESS, FAILURE):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _train(job: Job, folder: Path, dataset: Dataset, out: Path, report: Report, parallel: int) -> None:
@@ -119,9 +140,7 @@ def _train(job: Job, folder: Path, dataset: Dataset, out: Path, report: Report, 
             "hardware": list(result.hardware),
             "dataset_digest": dataset.digest,
             "trained_with": _settings_digest(run),
-            "code": code_version(),
-            "versions": versions(),
-            "machine": machine(),
+            **where_from(),
         },
     )
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,19 @@ from filelock import FileLock, Timeout
 from medcl.benchmark.jobs import Job
 from medcl.benchmark.work import BUSY, DONE, FAILED, FAILURE, LOG, PROGRESS, STOPPED, Stopped, do_job, finished
 from medcl.errors import MedclError
-from medcl.files import TEMPORARY_PREFIX, write_json
+from medcl.files import TEMPORARY_PREFIX, read_json, write_json
 
 PROGRESS_SECONDS = 2.0
+
+
+def load(folder: Path) -> tuple[Any, Callable[[Any, Path], bool], Callable[..., None]]:
+    """Return the job in a folder, how to tell that it is finished, and how to do it."""
+    if read_json(folder / "job.json").get("kind") == "annotation":
+        from medcl.benchmark.simulation import work as simulation
+        from medcl.benchmark.simulation.jobs import AnnotationJob
+
+        return AnnotationJob.load(folder), simulation.finished, simulation.do_job
+    return Job.load(folder), finished, do_job
 
 
 def work(out: Path, folder: Path, parallel: int) -> int:
@@ -42,10 +53,10 @@ def work(out: Path, folder: Path, parallel: int) -> int:
 
     try:
         with FileLock(folder / ".lock", timeout=0):
-            job = Job.load(folder)
-            if not finished(job, out):
+            job, is_finished, do = load(folder)
+            if not is_finished(job, out):
                 (folder / FAILURE).unlink(missing_ok=True)
-                do_job(job, out, report, parallel=parallel)
+                do(job, out, report, parallel=parallel)
             return DONE
     except Timeout:
         return BUSY

@@ -25,20 +25,31 @@ class CommandEntry(NamedTuple):
 
 
 COMMANDS = {
-    "init": CommandEntry("medcl.cli.init:init", "Write dataset.json for a folder of images and scribbles."),
-    "check": CommandEntry("medcl.cli.check:check", "List what is wrong with a dataset and where strokes lack."),
-    "import": CommandEntry("medcl.cli.import_:import_", "Write a downloaded public data set as a dataset folder."),
+    "init": CommandEntry("medcl.cli.init:init", "Write dataset.json for images and scribbles."),
+    "check": CommandEntry("medcl.cli.check:check", "List what is wrong with data and where strokes lack."),
+    "import": CommandEntry("medcl.cli.import_:import_", "Make a dataset folder of a downloaded public set."),
     "phantom": CommandEntry("medcl.cli.phantom:phantom", "Write a made-up dataset with dense labels and strokes."),
     "scribble": CommandEntry("medcl.cli.scribble:scribble", "Draw strokes from dense labels, as people draw them."),
+    "suggest": CommandEntry("medcl.cli.suggest:suggest", "Say where the next strokes help most, and their cost."),
+    "fuse": CommandEntry("medcl.cli.fuse:fuse", "Make one map of those of several people."),
     "annotate": CommandEntry("medcl.cli.annotate:annotate", "Draw, train and correct on a web page."),
     "train": CommandEntry("medcl.cli.train:train", "Train a segmentation model from strokes."),
     "predict": CommandEntry("medcl.cli.predict:predict", "Write masks for images, in the geometry of each image."),
+    "calibrate": CommandEntry("medcl.cli.calibrate:calibrate", "Make a model's probabilities mean what they say."),
+    "familiar": CommandEntry("medcl.cli.familiar:familiar", "Let a model remember how its training scans look."),
+    "compare-sets": CommandEntry("medcl.cli.compare_sets:compare_sets", "Say whether two sets of scans look alike."),
     "evaluate": CommandEntry("medcl.cli.evaluate:evaluate", "Score predictions against labels and write a report."),
     "info": CommandEntry("medcl.cli.info:info", "Show what a model is, learned from and scored."),
     "export": CommandEntry("medcl.cli.export:export", "Write a model as ONNX and check that it agrees."),
+    "adapt": CommandEntry("medcl.cli.adapt:adapt", "Adapt a model to another scanner, without labels."),
+    "explain": CommandEntry("medcl.cli.explain:explain", "Show what in an image a predicted structure rests on."),
     "pretrain": CommandEntry("medcl.cli.pretrain:pretrain", "Train an encoder on images alone, without strokes."),
     "backbones": CommandEntry("medcl.cli.backbones:backbones", "Show the networks, what each costs here, and advise."),
     "benchmark": CommandEntry("medcl.cli.benchmark:benchmark", "Compare methods on data sets, with statistics."),
+    "simulate-annotation": CommandEntry(
+        "medcl.cli.simulate_annotation:simulate_annotation",
+        "Compare where to draw next, in seconds of drawing.",
+    ),
     "demo": CommandEntry("medcl.cli.demo:demo", "Run the whole loop on made-up hearts, with a report."),
 }
 

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import socket
 
+    from medcl.queries.listing import PlaceList
+
 
 def annotate(
     folder: Annotated[Path, typer.Argument(help="Dataset folder, or any folder of scans.")],
@@ -38,6 +40,9 @@ def annotate(
     links: Annotated[
         list[Path] | None, typer.Option("--links", help="Folder outside FOLDER that links may lead into; repeatable.")
     ] = None,
+    suggestions: Annotated[
+        Path | None, typer.Option("--suggestions", help="List of medcl suggest to go through: its file or folder.")
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")] = False,
 ) -> None:
     """Open the annotation page: draw, train while you look, correct, and see where to draw next.
@@ -49,8 +54,10 @@ def annotate(
     """
     from medcl.annotate import create_app  # says which extra is missing
     from medcl.annotate.server import listen
+    from medcl.queries.listing import read_list
 
     home = str(folder)
+    places = None if suggestions is None else read_list(suggestions)
     names = [*(name or []), *_own_names(host)]
     app = create_app(
         home,
@@ -61,6 +68,8 @@ def annotate(
         links=links or [],
         scribbles=scribbles,
     )
+    if places is not None:
+        _load(app, places)
     listening = listen(host, port)
     number = listening.getsockname()[1]
     address = f"http://{_shown(host)}:{number}/?token={app.state.token}"
@@ -73,6 +82,23 @@ def annotate(
             err=True,
         )
     _serve(app, listening, None if no_browser else address)
+
+
+def _load(app: Any, places: PlaceList) -> None:
+    """Keep a list with the project."""
+    from medcl.annotate.problems import Refused
+    from medcl.annotate.suggested import keep
+    from medcl.errors import DataError
+
+    context = app.state.context
+    if context.needs_setup:
+        raise DataError(
+            f"{context.folder}: a list of places needs a data set, found no dataset.json; medcl init first."
+        )
+    try:
+        keep(context, places)
+    except Refused as refusal:
+        raise DataError(refusal.message) from None
 
 
 def _serve(app: Any, listening: socket.socket, open_address: str | None) -> None:

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medcl.cli.jobs import AtOnce, Data, Only, Out, Redo, finish
+
 if TYPE_CHECKING:
-    from medcl.benchmark import BenchmarkResult
     from medcl.benchmark.jobs import Job
 
 
 def benchmark(
     recipe: Annotated[Path | None, typer.Argument(help="Recipe (YAML); see benchmarks/recipes.")] = None,
-    data: Annotated[Path, typer.Option("--data", help="Folder that holds the dataset folders.")] = Path(),
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs, tables and report.")] = Path("benchmark"),
+    data: Data = Path(),
+    out: Out = Path("benchmark"),
     protocol: Annotated[
         list[str] | None, typer.Option("--protocol", help="Protocol of the recipe; repeatable; default: its first.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Jobs to run, with * and ?; repeatable; default: all.")
-    ] = None,
-    redo: Annotated[
-        list[str] | None, typer.Option("--redo", help="Finished jobs to do again, with * and ?; repeatable.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Jobs at a time; default: one per GPU, else one per core.")
-    ] = None,
+    only: Only = None,
+    redo: Redo = None,
+    jobs: AtOnce = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check data sets, methods and settings and list the jobs.")
     ] = False,
@@ -77,9 +72,7 @@ def benchmark(
         result = run_benchmark(
             chosen, out, data, protocols=protocol, only=only or (), redo=redo or (), jobs=jobs, ray=ray, show=progress
         )
-    _tell(result)
-    if not result.complete:
-        raise typer.Exit(1 if result.failed else 130)
+    finish(result)
 
 
 def _list(jobs: list[Job], out: Path, only: list[str] | tuple[str, ...]) -> None:
@@ -93,13 +86,3 @@ def _list(jobs: list[Job], out: Path, only: list[str] | tuple[str, ...]) -> None
         typer.echo(f"{job.name}  {budget}  {'finished' if finished(job, out) else 'to do'}")
     known = sum(value for value in minutes if value is not None)
     typer.echo(f"{len(chosen)} jobs, {len(minutes)} to do" + (f", {known / 60:.1f} hours of training" if known else ""))
-
-
-def _tell(result: BenchmarkResult) -> None:
-    for name, reason in result.failed.items():
-        typer.secho(f"{name}: {reason}", fg=typer.colors.RED, err=True)
-    typer.echo(f"{len(result.finished)} jobs finished, {len(result.failed)} failed, {len(result.missing)} missing")
-    if result.missing and not result.failed:
-        typer.echo("Run the same command again to go on.")
-    if result.finished:
-        typer.echo(f"report: {result.folder / 'report.html'}")

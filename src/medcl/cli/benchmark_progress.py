@@ -13,7 +13,7 @@ from medcl.cli.training_progress import clock
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from medcl.benchmark.run import Status
+    from medcl.benchmark.runner import Status
 
 PLAIN_SECONDS = 60.0
 

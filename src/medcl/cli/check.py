@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medcl.scribbles.check import CheckReport
+    from medcl.scribbles.contradictions import Contradiction
 
 _WIDTH = 100
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -30,6 +31,9 @@ def check(
         typer.Option(min=0.0, help="Warn where a pixel is farther from strokes than this share of the diagonal."),
     ] = 1 / 3,
     details: Annotated[bool, typer.Option("--details", help="Show the strokes of every case and class.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: the worst contradictions between several people.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, each finding by itself, and nothing else.")
     ] = False,
@@ -51,6 +55,10 @@ def check(
             progress.update(task, completed=done, total=total, description=f"Checking {case[:40]}".replace("[", "("))
 
         report = run_check(dataset, scribbles=scribbles, tolerance_mm=tolerance_mm, far_share=far_share, progress=show)
+    if picture is not None:
+        from medcl.evaluation.rater_pictures import draw_contradictions
+
+        draw_contradictions(dataset, report.contradictions, picture)
     if as_json:
         typer.echo(report.to_json())
     else:
@@ -69,6 +77,8 @@ def _render(report: CheckReport, console: Console, details: bool) -> None:
         if details:
             _render_details(report, console)
         _render_places(report, console)
+    if report.contradictions:
+        _render_contradictions(report, console)
     counts = report.counts
     summary = ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for name, number in counts.items())
     console.print(f"{report.cases} cases: {summary}.", style="green" if report.ok else "red", markup=False)
@@ -173,3 +183,36 @@ def _render_places(report: CheckReport, console: Console) -> None:
     if measured:
         console.print(table)
         console.print("Slices, y and x count from 0. All scribbles: --json; every class of every case: --details.")
+
+
+def _render_contradictions(report: CheckReport, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    pairs: dict[tuple[str, str, str], list[Contradiction]] = {}
+    for one in report.contradictions:
+        pairs.setdefault((one.kind, one.first, one.second), []).append(one)
+    table = Table(title="Contradictions between people: voxels on which both said something, and differ")
+    table.title_justify = "left"
+    table.add_column("pair", overflow="fold", max_width=28)
+    for name in ("cases", "voxels", "share"):
+        table.add_column(name, justify="right")
+    table.add_column("most", overflow="fold", max_width=26)
+    table.add_column("worst case, slice", overflow="fold", max_width=30)
+    for (kind, first, second), found in pairs.items():
+        voxels, compared = sum(one.voxels for one in found), sum(one.compared for one in found)
+        classes: dict[tuple[str, str], int] = {}
+        for one in found:
+            for a, b, n in one.classes:
+                classes[a, b] = classes.get((a, b), 0) + n
+        (a, b), n = max(classes.items(), key=lambda item: item[1])
+        worst = max(found, key=lambda one: one.voxels)
+        table.add_row(
+            Text(f"{first}, {second} ({kind})"),
+            f"{len(found)}",
+            f"{voxels}",
+            f"{voxels / compared:.2%}",
+            Text(f"{a} against {b} {n}"),
+            Text(f"{worst.case}, {worst.slice}"),
+        )
+    console.print(table)

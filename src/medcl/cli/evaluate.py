@@ -120,6 +120,7 @@ def _render(result: EvaluationResult, console: Console) -> None:
             cells.append(Text(mean + ("" if math.isnan(row.low) else f"\n{low}..{high}") + missing))
         table.add_row(*cells)
     console.print(table)
+    _render_trust(result, console)
     colours = {"error": "red", "warning": "yellow", "note": "cyan"}
     for finding in result.findings[:_SHOWN_FINDINGS]:
         text = f"{finding.severity}: {f'case {finding.case}: ' if finding.case else ''}{finding.message}"
@@ -127,6 +128,21 @@ def _render(result: EvaluationResult, console: Console) -> None:
     if len(result.findings) > _SHOWN_FINDINGS:
         console.print(f"... and {len(result.findings) - _SHOWN_FINDINGS} more findings in the report.")
     console.print(Text(f"Report: {result.report}"))
+
+
+def _render_trust(result: EvaluationResult, console: Console) -> None:
+    trust = result.trust
+    if "ece" in trust:
+        console.print(
+            f"calibration error: {trust['ece']:.4f} of all voxels, {trust['ece_foreground']:.3f} where a structure is "
+            f"called, {trust['ece_classwise']:.4f} by class; Brier {trust['brier']:.4f}, NLL {trust['nll']:.4f}"
+        )
+    if "expected_dice" in trust:
+        one = trust["expected_dice"]
+        console.print(
+            f"expected Dice (without labels) {one['mean_expected']:.3f}, true {one['mean_true']:.3f}, correlation over "
+            f"{one['cases']} cases {_number(one['r_cases'], 2)}"
+        )
 
 
 def _number(value: float, decimals: int) -> str:

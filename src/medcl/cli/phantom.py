@@ -45,6 +45,10 @@ def phantom(
         str | None, typer.Option(metavar="N|YxX|ZxYxX", help="Voxels, such as 160, 128x160 or 8x128x160.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    raters: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Made-up people who label each case: careful,large,small,misses,noisy."),
+    ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Also write dense labels of the training cases.")] = False,
     file_ending: Annotated[Ending, typer.Option(help="File format; .png for single slices.")] = Ending.nifti,
     spacing_jitter: Annotated[float, typer.Option(help="Largest relative change of a case's spacing.")] = 0.12,
@@ -85,6 +89,7 @@ def phantom(
         "ndim": ndim,
         "size": _numbers(size),
         "seed": seed,
+        "raters": [] if raters is None else [name.strip() for name in raters.split(",")],
         "dense": dense,
         "file_ending": file_ending.value,
         "spacing_jitter": spacing_jitter,

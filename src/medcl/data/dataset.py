@@ -3,6 +3,7 @@
     dataset.json
     imagesTr/<case>_0000.<ending>   scribblesTr/<case>.<ending>   labelsTr/<case>.<ending>
     imagesVal, scribblesVal, labelsVal, imagesTs, labelsTs        (each optional)
+    scribblesTr/<annotator>/<case>.<ending>   labelsTr/<rater>/<case>.<ending>   (several people, see `data.raters`)
 
 Keys that medcl reads; all others are left to their owners:
 
@@ -30,7 +31,7 @@ import numpy as np
 from medcl.data.geometry import Image
 from medcl.data.io import read_geometry, read_image, read_map
 from medcl.data.labels import UNLABELLED, Encoding, LabelTable, parse_labels
-from medcl.data.layout import SPLITS, Case, Problem, Split, choose_scribbles, find_cases
+from medcl.data.layout import SPLITS, Case, Problem, Split, choose_labels, choose_scribbles, find_cases
 from medcl.errors import DataError, unknown_name
 from medcl.files import file_digest, read_json
 
@@ -65,13 +66,17 @@ class Dataset:
     _cases: dict[Split, list[Case]]
 
     @classmethod
-    def open(cls, folder: str | Path, *, scribbles: str | None = None, strict: bool = True) -> Dataset:
+    def open(
+        cls, folder: str | Path, *, scribbles: str | None = None, labels: str | None = None, strict: bool = True
+    ) -> Dataset:
         """Open a dataset folder.
 
         Args:
             folder: Folder with `dataset.json`.
             scribbles: Which scribbles to use where `scribblesTr` holds one folder per annotator:
                 'scribblesTr/<annotator>' or '<annotator>'.
+            labels: Whose dense labels to use where `labelsTr` holds one folder per rater: 'labelsTr/<rater>' or
+                '<rater>'; default: the files of `labelsTr` itself. All raters at once: `medcl.RaterSet`.
             strict: Whether fatal problems with file names are an error; `medcl check` lists them instead.
 
         Raises:
@@ -87,18 +92,23 @@ class Dataset:
         content = read_json(path)
         if not isinstance(content, dict):
             raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}.")
-        labels = parse_labels(content, str(path))
+        table = parse_labels(content, str(path))
         channels = _channels(content, str(path))
-        annotated = _annotated(content.get("annotated"), labels.classes, str(path))
+        annotated = _annotated(content.get("annotated"), table.classes, str(path))
         cases, problems = find_cases(
-            folder, channels, choose_scribbles(folder, scribbles), annotated, len(labels.classes)
+            folder,
+            channels,
+            choose_scribbles(folder, scribbles),
+            annotated,
+            len(table.classes),
+            rater=choose_labels(folder, labels),
         )
         everyone = [case for split in SPLITS for case in cases[split]]
         for case_id in annotated:
             if case_id not in {case.id for case in everyone}:
                 raise DataError(f"{path}: annotated: " + unknown_name("case", case_id, [case.id for case in everyone]))
         drawn = next((case.scribble for case in everyone if case.scribble is not None), None)
-        if drawn is not None and labels.strokes.ignore is None:
+        if drawn is not None and table.strokes.ignore is None:
             raise DataError(
                 f'{path}: there are scribbles ({drawn.name}) but "labels" names no "ignore"; '
                 'add "ignore": <value where nothing was drawn> (medcl init shows the values).'
@@ -107,7 +117,7 @@ class Dataset:
         if strict and fatal:
             raise DataError(f"{folder}: " + " ".join(fatal))
         name = str(content.get("name") or folder.resolve().name)
-        return cls(folder, name, channels, labels, tuple(problems), content, cases)
+        return cls(folder, name, channels, table, tuple(problems), content, cases)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from medcl.files import atomic_write
 IMAGE_ENDINGS: tuple[str, ...] = tuple(READERS)
 """Endings of image files that can be read and written, a longer one before what it ends in."""
 
+_PICTURES = (".png", *JPEG_ENDINGS)
+
 
 def case_ending(path: Path | str) -> str:
     """Return the ending of an image file in lower case, such as '.nii.gz'.
@@ -247,6 +249,16 @@ def _as_integers(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(np.int32 if np.abs(array).max(initial=0) <= bound else np.int64)
 
 
+def check_slices(path: Path, geometry: Geometry) -> None:
+    """Refuse a file of one slice for a volume.
+
+    Raises:
+        DataError: The ending is that of a picture, or the grid is flat, and there are several slices.
+    """
+    if (geometry.file_ndim == 2 or case_ending(path) in _PICTURES) and geometry.size[0] != 1:
+        raise DataError(f"{path}: a 2D file holds one slice, got {geometry.size[0]}; write .nii.gz, .nrrd or .mha.")
+
+
 def _write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     """Write (C, Z, Y, X) with its geometry."""
     import SimpleITK
@@ -256,9 +268,8 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         raise DataError(f"{path}: expected an array (C, Z, Y, X) of grid {geometry.size}, got shape {array.shape}.")
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    flat = geometry.file_ndim == 2 or ending in (".png", *JPEG_ENDINGS)
-    if flat and geometry.size[0] != 1:
-        raise DataError(f"{path}: a 2D file holds one slice, got {geometry.size[0]}; write .nii.gz, .nrrd or .mha.")
+    check_slices(path, geometry)
+    flat = geometry.file_ndim == 2 or ending in _PICTURES
     ndim = 2 if flat else 3
     voxels = np.moveaxis(array, 0, -1)[(0 if flat else slice(None))]
     voxels = np.ascontiguousarray(voxels if len(array) > 1 else voxels[..., 0])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from medcl.data.io import IMAGE_ENDINGS
-from medcl.errors import DataError
+from medcl.errors import DataError, unknown_name
 
 Split = Literal["Tr", "Val", "Ts"]
 SPLITS: tuple[Split, ...] = ("Tr", "Val", "Ts")
@@ -66,6 +66,12 @@ def split_ending(name: str) -> tuple[str, str]:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)], ending
     return name, ""
+
+
+def probability_name(case: str, index: int, class_name: str) -> str:
+    """Return the name, without ending, of the file in which prediction writes the probability of a class."""
+    label = re.sub(r"[^\w.-]+", "-", class_name)
+    return f"{case}_{index}_{label}"
 
 
 def entries(folder: Path, *, folders: bool) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -171,8 +177,40 @@ def choose_scribbles(folder: Path, wanted: str | None) -> str:
     return ""
 
 
+def choose_labels(folder: Path, wanted: str | None) -> str:
+    """Return the part of the label folders' path below `labels<split>`: '' or the name of a rater's folder.
+
+    Args:
+        folder: Dataset folder.
+        wanted: 'labelsTr/<rater>' or '<rater>', or None for the files that lie in the label folders themselves.
+
+    Raises:
+        DataError: No part has a folder of that name.
+    """
+    if wanted is None:
+        return ""
+    name = wanted.rstrip("/").rpartition("/")[2]
+    there = rater_folders(folder, "labels")
+    if name not in there:
+        raise DataError(f"{folder}: labels: {unknown_name('rater', wanted, there)}")
+    return name
+
+
+def rater_folders(folder: Path, kind: Literal["labels", "scribbles"]) -> tuple[str, ...]:
+    """Return the sub-folders of the label (or scribble) folders of all parts: one per rater or fused map, sorted."""
+    bases = [folder / f"{kind}{split}" for split in SPLITS]
+    names = {p.name for base in bases if base.is_dir() for p in base.iterdir() if p.is_dir() and p.name[0] != "."}
+    return tuple(sorted(names))
+
+
 def find_cases(
-    folder: Path, channels: Sequence[str], annotator: str, annotated: dict[str, tuple[int, ...]], classes: int
+    folder: Path,
+    channels: Sequence[str],
+    annotator: str,
+    annotated: dict[str, tuple[int, ...]],
+    classes: int,
+    *,
+    rater: str = "",
 ) -> tuple[dict[Split, list[Case]], list[Problem]]:
     """Put images, scribbles and labels of all splits together.
 
@@ -182,6 +220,7 @@ def find_cases(
         annotator: Sub-folder of the scribble folders, or ''.
         annotated: Case id -> class indices, for the cases that say so.
         classes: Number of classes; all of them are annotated in the other cases.
+        rater: Sub-folder of the label folders, or ''.
 
     Returns:
         Cases by split, sorted by id, and problems in the order found.
@@ -192,7 +231,7 @@ def find_cases(
         images, found = find_images(folder / f"images{split}", len(channels))
         problems += found
         maps: list[dict[str, Path]] = []
-        for base in (folder / f"scribbles{split}" / annotator, folder / f"labels{split}"):
+        for base in (folder / f"scribbles{split}" / annotator, folder / f"labels{split}" / rater):
             files, found = find_maps(base)
             problems += found
             for case in files.keys() - images.keys():

@@ -13,6 +13,7 @@ from medcl.evaluation.provenance import versions
 from medcl.evaluation.reading import Classes, Codes, find_codes, read_pair
 from medcl.evaluation.results import EvaluationResult, Finding, write_tables
 from medcl.evaluation.statistics import RESAMPLES, summarise
+from medcl.evaluation.trust import Trust, trust_of
 from medcl.files import check_place
 
 Progress = Callable[[int, int, str], None]
@@ -94,10 +95,14 @@ def evaluate(
         "surface Dice tolerance": f"{tolerance_mm:g} mm",
         "bootstrap": f"{RESAMPLES} resamples of the cases, 95 % percentile interval, seed {seed}",
     }
+    trust, notes = trust_of(pairs, codes, scores, spacing_mm)
+    findings += notes
     result = EvaluationResult(codes.dense.classes, scores, summarise(scores, seed=seed), findings, settings, versions())
+    if trust is not None:
+        result = replace(result, trust=trust.as_dict())
     if out is None:
         return result
-    return _write(Path(out), result, pairs, codes, spacing_mm, title)
+    return _write(Path(out), result, pairs, codes, spacing_mm, title, trust)
 
 
 def _score(pair: Pair, codes: Codes, spacing_mm: Sequence[float] | None, tolerance_mm: float) -> list[Score]:
@@ -137,9 +142,11 @@ def _write(
     codes: Codes,
     spacing_mm: Sequence[float] | None,
     title: str,
+    trust: Trust | None,
 ) -> EvaluationResult:
     from medcl.evaluation.examples import example_section  # matplotlib and jinja2 load only for a report
     from medcl.evaluation.report import write_report
+    from medcl.evaluation.trust import trust_section
 
     section, notes = example_section(result, pairs, codes, spacing_mm)
     result = replace(result, findings=[*result.findings, *notes], report=out / "report.html")
@@ -150,6 +157,6 @@ def _write(
         title=title,
         settings=result.settings,
         versions=result.versions,
-        extra_sections=[section],
+        extra_sections=[section, *([] if trust is None else [trust_section(trust)])],
     )
     return result

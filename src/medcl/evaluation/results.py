@@ -48,6 +48,7 @@ class EvaluationResult:
         settings: What was compared and how, without folders of this machine.
         versions: Versions of the programs that made the scores.
         report: The HTML file, where one was written.
+        trust: Calibration scores and expected against true Dice, where probabilities or estimates lie beside the masks.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +58,7 @@ class EvaluationResult:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     report: Path | None = None
+    trust: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[str]:
@@ -94,6 +96,7 @@ class EvaluationResult:
             "summary": [_plain(row.as_dict()) for row in self.summary],
             "scores": [_plain(row.as_dict()) for row in self.scores],
             "findings": [finding.as_dict() for finding in self.findings],
+            "trust": _plain(self.trust),
             "settings": _plain(self.settings),
             "versions": dict(self.versions),
         }

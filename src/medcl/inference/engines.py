@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -130,14 +131,12 @@ class OpenVinoEngine:
     """
 
     def __init__(self, network: nn.Module, precision: Literal["bf16", "fp32"], threads: int) -> None:
-        import openvino
-
         self.device = torch.device("cpu")
         self.name = f"OpenVINO {precision} on cpu"
         self._network = network
         self._threads = threads
         self._precision = "bf16" if precision == "bf16" else "f32"
-        self._core = openvino.Core()
+        self._core = _openvino_core()
         self._requests: dict[tuple[int, ...], list[Any]] = {}
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -316,13 +315,26 @@ def choose_engine(
     return CheckedEngine(candidates, reference, strict=engine == "openvino")
 
 
+@cache
+def _openvino_core() -> Any:
+    """Return the one core of this process, kept until its end.
+
+    Each core's CPU plug-in (2026.4 and before) gives the process a stack for signal handlers and puts the earlier one
+    back when it goes. Two cores that do not go last in, first out leave a stack that is no longer there, and the next
+    signal whose handler asks for it, any of Python's, ends the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def openvino_capabilities() -> list[str] | None:
     """Return what OpenVINO can do on this CPU ("BF16", "INT8", ...), or None where it is not installed."""
     try:
-        import openvino
+        import openvino  # noqa: F401 - is it there?
     except ImportError:
         return None
-    return [str(item) for item in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    return [str(item) for item in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 def device_has_bf16(device: torch.device) -> bool:

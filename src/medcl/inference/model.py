@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,20 +26,26 @@ from medcl import __version__
 from medcl.backbones.for_plan import build_for_plan
 from medcl.backbones.prompts import Prompts
 from medcl.backbones.weights import load_exactly, read_weights
-from medcl.data.geometry import Geometry, Image
+from medcl.data.geometry import Image
 from medcl.data.plan import Plan
 from medcl.errors import DataError, ModelError, SettingsError
-from medcl.files import atomic_folder, file_digest, read_json, write_json
+from medcl.files import atomic_folder, atomic_write, file_digest, read_json, write_json
+from medcl.inference.arrays import array_to_image
 from medcl.inference.card import model_card
 from medcl.inference.engines import CheckedEngine, DeviceName, EngineName, Precision, choose_engine
 from medcl.inference.postprocess import LargestComponent, unions_of
+from medcl.inference.scaling import Scaling, load_scaling
 from medcl.inference.segment import Prediction, check_image, segment
 from medcl.inference.sliding import Network
+from medcl.inference.sources import Source, members_from, source_settings
 from medcl.inference.vote import Member, check_members, segment_together
 from medcl.settings import Settings
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from medcl.data.prepare import Prepared
+    from medcl.inference.familiarity.reference import Familiarity, Reference
 
 FORMAT = 1
 _INFO, _PLAN, _WEIGHTS, _CARD = "model.json", "plan.json", "weights.safetensors", "card.md"
@@ -107,8 +114,8 @@ def save_model(
                 f"{folder}: weight '{name}' is NaN or infinite, the training diverged; nothing is written."
             )
     with atomic_folder(folder) as temporary:
-        # clones: safetensors refuses tensors that share memory
-        save_file({name: value.clone() for name, value in weights.items()}, temporary / _WEIGHTS)
+        with atomic_write(temporary / _WEIGHTS) as file:
+            save_file({name: value.clone() for name, value in weights.items()}, file)  # it refuses shared memory
         info = ModelInfo.parse(
             {
                 "format": FORMAT,
@@ -195,9 +202,19 @@ class Model:
         network: The module, in eval mode.
         engine: What runs it.
         folder: Where it was loaded from.
+        scaling: What `medcl calibrate` fitted, applied to every prediction; None: probabilities as the network says.
     """
 
-    def __init__(self, info: ModelInfo, plan: Plan, network: nn.Module, engine: CheckedEngine, folder: Path) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        plan: Plan,
+        network: nn.Module,
+        engine: CheckedEngine,
+        folder: Path,
+        scaling: Scaling | None = None,
+    ) -> None:
+        self.scaling = scaling
         self.info = info
         self.plan = plan
         self.network = network
@@ -213,6 +230,7 @@ class Model:
         engine: EngineName = "auto",
         precision: Precision = "auto",
         threads: int | None = None,
+        calibrated: bool = True,
     ) -> Self:
         """Load a model folder, or the model of a run folder. Nothing is unpickled.
 
@@ -222,6 +240,7 @@ class Model:
             engine: "auto", "torch" or "openvino"; see `medcl.inference.engines.choose_engine`.
             precision: "auto", "bf16" or "fp32".
             threads: CPU threads; default: torch's own number.
+            calibrated: Apply the calibration in the folder, where there is one.
 
         Raises:
             ModelError: Not a model, damaged, or weights that do not fit the network; lists what differs.
@@ -237,7 +256,8 @@ class Model:
             raise ModelError(f"{weights}: not the file that {_INFO} describes (digest differs); copy the model again.")
         network.eval().requires_grad_(False)
         chosen = choose_engine(network, device=device, engine=engine, precision=precision, threads=threads)
-        return cls(info, plan, network, chosen, folder)
+        scaling = load_scaling(folder, info.weights_sha256, len(plan.classes)) if calibrated else None
+        return cls(info, plan, network, chosen, folder, scaling)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -249,6 +269,38 @@ class Model:
         """Whether training drew mirror images (setting `augment.flip`)."""
         augment = self.info.settings.get("augment")
         return bool(isinstance(augment, Mapping) and augment.get("flip"))
+
+    @cached_property
+    def familiarity(self) -> Reference | None:
+        """What the model remembers of its training scans (familiarity.safetensors); None where nobody fitted it.
+
+        Raises:
+            ModelError: The file is damaged, or belongs to other weights.
+        """
+        from medcl.inference.familiarity.reference import Reference
+
+        return Reference.load(self.folder, weights=self.info.weights_sha256)
+
+    def judge(
+        self,
+        source: np.ndarray | Image | Path | str | Sequence[Path | str],
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        series: str | None = None,
+    ) -> Familiarity:
+        """Say whether a scan is like those of training; arguments as for `predict`.
+
+        Raises:
+            DataError: The source cannot be read or does not fit the model.
+            ModelError: The model does not remember its training scans; says how to add it.
+        """
+        from medcl.inference.familiarity.watch import Watch
+
+        image, name = self._read(source, spacing_mm, series)
+        check_image(image, self.plan, name)
+        judged, _ = Watch.of(self, wanted=True, with_map=False).look_at(image)
+        assert judged is not None
+        return judged
 
     @property
     def engine_reason(self) -> str:
@@ -270,27 +322,27 @@ class Model:
         others: Sequence[Model] = (),
         progress: Callable[[float], None] | None = None,
         prompts: Prompts | None = None,
+        uncertainty_from: Source = "softmax",
     ) -> Prediction:
         """Segment one image; the result lies voxel for voxel on it.
 
         Args:
             source: A file, a DICOM folder or zip, files of one channel each, an `Image`, or an array: (C, Z, Y, X), or
                 (Z, Y, X) or (Y, X) for a model of one channel. nibabel's `dataobj` is (X, Y, Z): pass its transpose.
-            spacing_mm: Spacing of an array in mm, in the order of its axes without channels: (z, y, x) or (y, x).
-                Needed for arrays, refused for everything else.
-            flips: Average over in-plane mirror images, four times the work. Default: where training drew them too; a
-                network that never saw mirrored bodies does worse on them.
+            spacing_mm: Of an array, in the order of its axes without channels: (z, y, x) or (y, x); refused for others.
+            flips: Average over in-plane mirror images, four times the work. Default: where training drew them too.
             largest_component: Keep the largest piece of what training found to be one piece ("auto"), of each
                 "class" or "group", or keep everything ("none").
             probabilities: Also return class probabilities (C, Z, Y, X).
-            uncertainty: Also return the normalised entropy (Z, Y, X).
+            uncertainty: Also return the normalised entropy (Z, Y, X); with several maps also their mutual information.
             batch_size: Slices or windows at a time; fewer need less memory.
             overlap: Overlap of sliding windows, where the image is larger than one.
             series: Series UID of a DICOM source that holds several.
-            others: Further models of the same classes, such as one per view, whose probabilities are averaged with
-                this one's. Each has its own flips unless `flips` is given.
+            others: Further models of the same classes, such as one per view, to average with; each has its own flips.
             progress: Called with the share of the network's work that is done, up to 1.
             prompts: What is pointed at in the image, for models that can be asked; torch answers in fp32, no flips.
+            uncertainty_from: Where several probability maps come from: a name or `sources.SourceSettings`. Mask and
+                probabilities are those of their mean.
 
         Returns:
             Mask (Z, Y, X) of class indices and what else was asked for; a 2D input has Z = 1.
@@ -312,8 +364,8 @@ class Model:
             "overlap": overlap,
             "progress": progress,
         }
-        if others:
-            members = self.members(others, flips, prompts)
+        members = self.members(others, flips, prompts, uncertainty_from)
+        if len(members) > 1:
             with tempfile.TemporaryDirectory(prefix="medcl-") as scratch:
                 together = segment_together(members, image, scratch=Path(scratch), **asked)
                 if together.probabilities is None:
@@ -322,22 +374,78 @@ class Model:
         prepared = prepare_image(image, self.plan)
         del image
         network = self.network_for(prepared, prompts)
-        return segment(network, self.plan, prepared, flips=self.flips_for(flips, prompts), **asked)
+        return segment(
+            network, self.plan, prepared, flips=self.flips_for(flips, prompts), scaling=self.scaling, **asked
+        )
 
-    def members(self, others: Sequence[Model], flips: bool | None, prompts: Prompts | None = None) -> list[Member]:
-        """Return this model and others as `segment_together` takes them.
+    def samples(
+        self,
+        source: np.ndarray | Image | Path | str | Sequence[Path | str],
+        uncertainty_from: Source = "tta",
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        flips: bool | None = None,
+        batch_size: int | None = None,
+        overlap: float = 0.5,
+        series: str | None = None,
+        others: Sequence[Model] = (),
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield several probability maps of one image, one after the other, so that only one need be held.
+
+        Args:
+            source: As for `predict`.
+            uncertainty_from: Where they come from; a name or `medcl.inference.sources.SourceSettings`.
+            spacing_mm: As for `predict`, as are the others.
+            flips: Average each map over in-plane mirror images.
+            batch_size: Slices or windows at a time.
+            overlap: Overlap of sliding windows.
+            series: Series UID.
+            others: Further models of the same classes.
+
+        Yields:
+            Class probabilities (C, Z, Y, X) float32 in the geometry of the image.
+
+        Raises:
+            DataError: The source cannot be read or does not fit the model.
+            SettingsError: The model has nothing of the kind: no dropout, no snapshots, no others.
+        """
+        from medcl.data.prepare import prepare_image
+
+        check_members([model.plan for model in (self, *others)])
+        members = members_from(uncertainty_from, [self, *others], flips)
+        image, name = self._read(source, spacing_mm, series)
+        check_image(image, self.plan, name)
+        for member in members:
+            one = segment(
+                member.network,
+                member.plan,
+                prepare_image(image, member.plan),
+                flips=member.flips,
+                probabilities=True,
+                batch_size=batch_size,
+                overlap=overlap,
+                scaling=member.scaling,
+            ).probabilities
+            assert one is not None
+            yield one
+
+    def members(
+        self, others: Sequence[Model], flips: bool | None, prompts: Prompts | None = None, source: Source = "softmax"
+    ) -> list[Member]:
+        """Return what answers for an image, as `segment_together` takes it; one member where nothing is averaged.
 
         Raises:
             ModelError: Classes or channels differ.
-            SettingsError: Prompts are given too.
+            SettingsError: Prompts are given together with others, or the source cannot be had.
         """
-        if prompts is not None:
-            raise SettingsError("prompts: expected one model to answer them, got others too; leave one of the two out.")
+        if prompts is not None and others:
+            raise SettingsError("prompts: expected one model to answer them, got others; leave one of the two out.")
+        if prompts is not None and source_settings(source).name != "softmax":
+            raise SettingsError(
+                "prompts: expected uncertainty from softmax; leave the other source or the prompts out."
+            )
         check_members([model.plan for model in (self, *others)])
-        return [
-            Member(model.engine, model.plan, model.trained_with_flips if flips is None else flips)
-            for model in (self, *others)
-        ]
+        return members_from(source, [self, *others], flips)
 
     def flips_for(self, flips: bool | None, prompts: Prompts | None) -> bool:
         """Return whether mirror images are averaged: as asked, else where training drew them and nothing is prompted.
@@ -390,35 +498,3 @@ class Model:
             return source, "image"
         name = str(source) if isinstance(source, str | Path) else ", ".join(str(path) for path in source)
         return read_image(source, series=series), name
-
-
-def array_to_image(array: np.ndarray, spacing_mm: Sequence[float] | None, *, channels: int) -> Image:
-    """Give a plain array its place: (C, Z, Y, X), or (Z, Y, X) or (Y, X) where one channel is expected.
-
-    Args:
-        array: The voxels.
-        spacing_mm: (z, y, x), or (y, x) for (Y, X).
-        channels: Channels that the model reads.
-
-    Raises:
-        DataError: The axes are ambiguous, or the spacing is missing or not positive.
-    """
-    if array.ndim not in (2, 3, 4):
-        raise DataError(f"expected an array (C, Z, Y, X), (Z, Y, X) or (Y, X), got {array.ndim} axes.")
-    if array.ndim < 4 and channels != 1:
-        raise DataError(
-            f"expected an array (C, Z, Y, X) with C = {channels}, got shape {array.shape}: which axis holds the "
-            "channels is not clear; for a 2D image use (C, 1, Y, X)."
-        )
-    axes = "(y, x)" if array.ndim == 2 else "(z, y, x)"
-    if spacing_mm is None:
-        raise DataError(f"expected spacing_mm {axes} with an array; without it the size of a voxel would be guessed.")
-    spacing = tuple(float(value) for value in spacing_mm)
-    if len(spacing) != min(array.ndim, 3) or not all(np.isfinite(spacing)) or min(spacing) <= 0:
-        raise DataError(f"expected spacing_mm {axes} of positive numbers for an array {array.shape}, got {spacing}.")
-    flat = array.ndim == 2
-    volume = array[None, None] if flat else array[None] if array.ndim == 3 else array
-    z, y, x = (1.0, *spacing) if flat else spacing
-    _, depth, rows, columns = volume.shape
-    geometry = Geometry(size=(depth, rows, columns), spacing_mm=(z, y, x), file_ndim=2 if flat else 3)
-    return Image(volume, geometry)

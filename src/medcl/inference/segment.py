@@ -14,7 +14,9 @@ from medcl.data.plan import Plan
 from medcl.errors import DataError
 from medcl.inference.engines import torch_threads
 from medcl.inference.postprocess import keep_largest
+from medcl.inference.quality import Estimate, Tally, estimates
 from medcl.inference.restore import restore_slabs
+from medcl.inference.scaling import Scaling
 from medcl.inference.sliding import Network, most_likely, predict_slabs
 from medcl.inference.uncertainty import normalised_entropy
 
@@ -32,6 +34,10 @@ class Prediction:
         uncertainty: Normalised entropy (Z, Y, X) float32 in [0, 1], or None where not asked for.
         geometry: The geometry of the image.
         classes: Class names by index.
+        mutual_information: How far several maps contradict each other (Z, Y, X) float32 in [0, 1]; None with one map
+            or where uncertainty was not asked for.
+        estimates: Expected Dice and volume per structure, background left out.
+        tally: What the estimates come from.
     """
 
     mask: np.ndarray
@@ -39,6 +45,9 @@ class Prediction:
     uncertainty: np.ndarray | None
     geometry: Geometry
     classes: tuple[str, ...]
+    mutual_information: np.ndarray | None = None
+    estimates: tuple[Estimate, ...] = ()
+    tally: Tally | None = None
 
 
 def check_image(image: Image, plan: Plan, name: str) -> None:
@@ -81,6 +90,7 @@ def segment(
     overlap: float = 0.5,
     scratch: Path | None = None,
     progress: Callable[[float], None] | None = None,
+    scaling: Scaling | None = None,
 ) -> Prediction:
     """Segment one prepared image.
 
@@ -99,6 +109,7 @@ def segment(
         overlap: Overlap of sliding windows.
         scratch: Folder for a file that holds the probabilities in the place of memory.
         progress: Called with the share of the network's work that is done, up to 1.
+        scaling: Corrects the probabilities, before the class is chosen.
 
     Returns:
         The prediction in the geometry of the image.
@@ -108,6 +119,7 @@ def segment(
     count = len(plan.classes)
     mask = np.empty(turned, dtype=np.uint8 if count <= 256 else np.uint16)
     unsure = np.empty(turned, dtype=np.float32) if uncertainty else None
+    tally = Tally()
     shares: np.ndarray | None = None
     if probabilities:
         shape = (count, *turned)
@@ -122,7 +134,10 @@ def segment(
     # a second one makes them many times slower, because each step waits for it.
     with torch_threads(1):
         for z, slab in enumerate(restore_slabs(slabs, grid)):
+            if scaling is not None:
+                slab = scaling.apply(slab)
             mask[z] = most_likely(slab)[0].cpu().numpy()
+            tally.add(z, slab[:, 0], mask[z])
             if unsure is not None:
                 unsure[z] = normalised_entropy(slab)[0].cpu().numpy()
             if shares is not None:
@@ -130,12 +145,15 @@ def segment(
     mask = np.ascontiguousarray(grid.turn_back(mask))
     if unions:
         mask = keep_largest(mask, unions)
+    tally.keep(grid.turn(mask))
     return Prediction(
         mask=mask,
         probabilities=None if shares is None else _in_order(grid.turn_back(shares), copy=scratch is None),
         uncertainty=None if unsure is None else np.ascontiguousarray(grid.turn_back(unsure)),
         geometry=grid.geometry,
         classes=plan.classes,
+        estimates=estimates(tally, plan.classes, grid.geometry.voxel_volume_ml),
+        tally=tally,
     )
 
 

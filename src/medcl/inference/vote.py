@@ -15,6 +15,8 @@ from medcl.data.plan import Plan
 from medcl.data.prepare import prepare_image
 from medcl.errors import ModelError
 from medcl.inference.postprocess import keep_largest
+from medcl.inference.quality import Tally, estimates
+from medcl.inference.scaling import Scaling
 from medcl.inference.segment import Prediction, segment
 from medcl.inference.sliding import Network, most_likely
 from medcl.inference.uncertainty import normalised_entropy
@@ -28,11 +30,13 @@ class Member:
         network: Module in eval mode or engine.
         plan: How images are prepared for it.
         flips: Average over in-plane mirror images.
+        scaling: Corrects its probabilities.
     """
 
     network: Network
     plan: Plan
     flips: bool
+    scaling: Scaling | None = None
 
 
 def check_members(plans: Sequence[Plan]) -> None:
@@ -77,7 +81,7 @@ def segment_together(
         scratch: Folder for those files; to be removed after the result is used.
         unions: Unions of classes of which only the largest piece stays.
         probabilities: Also return the mean class probabilities.
-        uncertainty: Also return the normalised entropy of the mean.
+        uncertainty: Also return the normalised entropy of the mean, and the mutual information of the maps.
         batch_size: Slices or windows per call of a network.
         overlap: Overlap of sliding windows.
         progress: Called with the share of the networks' work that is done, up to 1.
@@ -90,6 +94,8 @@ def segment_together(
     total = np.lib.format.open_memmap(
         scratch / "mean.npy", "w+", np.dtype(np.float32), (len(plan.classes), size[0], size[1], size[2])
     )
+    tallies: list[Tally] = []
+    spread = np.zeros(size, dtype=np.float32) if uncertainty and len(members) > 1 else None
     for number, member in enumerate(members):
 
         def tell(share: float, before: int = number) -> None:
@@ -97,7 +103,7 @@ def segment_together(
                 progress((before + share) / len(members))
 
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            one = segment(
+            answer = segment(
                 member.network,
                 member.plan,
                 prepare_image(image, member.plan),
@@ -107,22 +113,39 @@ def segment_together(
                 overlap=overlap,
                 scratch=Path(folder),
                 progress=tell,
-            ).probabilities
+                scaling=member.scaling,
+                uncertainty=uncertainty,
+                unions=unions,
+            )
+            one = answer.probabilities
             assert one is not None
+            assert answer.tally is not None
+            tallies.append(answer.tally)
+            if spread is not None and answer.uncertainty is not None:
+                spread -= answer.uncertainty / len(members)
             for z in range(size[0]):
                 total[:, z] += one[:, z] / len(members)
-            del one  # releases the file before its folder goes
+            del one, answer  # releases the file before its folder goes
     mask = np.empty(size, dtype=np.uint8 if len(plan.classes) <= 256 else np.uint16)
     unsure = np.empty(size, dtype=np.float32) if uncertainty else None
+    tally = Tally()
     for z in range(size[0]):
         plane = torch.from_numpy(np.array(total[:, z]))
         mask[z] = most_likely(plane).numpy()
+        tally.add(z, plane, mask[z])
         if unsure is not None:
             unsure[z] = normalised_entropy(plane).numpy()
+    if spread is not None and unsure is not None:
+        spread = np.clip(spread + unsure, 0, 1)
+    mask = keep_largest(mask, unions) if unions else mask
+    tally.keep(mask)
     return Prediction(
-        mask=keep_largest(mask, unions) if unions else mask,
+        mask=mask,
         probabilities=total if probabilities else None,
         uncertainty=unsure,
         geometry=image.geometry,
         classes=plan.classes,
+        mutual_information=spread,
+        estimates=estimates(tally, plan.classes, image.geometry.voxel_volume_ml, tallies),
+        tally=tally,
     )

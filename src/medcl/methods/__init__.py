@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from medcl.backbones.latent import Latent
 from medcl.batch import Batch
 from medcl.errors import SettingsError
 from medcl.registry import Registry
@@ -26,11 +27,15 @@ class Task:
         classes: Number of classes C, background included.
         groups: Class indices of each named union.
         ndim: 2 or 3.
+        channels: Channels of the image as the network sees it.
+        latent: Axes of the network's latent space; 0 where it has none.
     """
 
     classes: int
     groups: tuple[tuple[int, ...], ...]
     ndim: int
+    channels: int = 1
+    latent: int = 0
 
 
 class Teacher(Protocol):
@@ -58,6 +63,7 @@ class Network:
         teacher: The averaged weights; None where averaging is off and the method did not ask for a teacher.
         encode: (N, channels, *S) -> features, finest first; None unless the method has two branches.
         decoders: The main and the second decoder, (features, S) -> logits; empty unless the method has two branches.
+        latent: The network as one with a latent space; None where it has none.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -68,6 +74,7 @@ class Network:
     teacher: Teacher | None = None
     encode: Callable[[Tensor], list[Tensor]] | None = None
     decoders: tuple[Callable[[list[Tensor], tuple[int, ...]], Tensor], ...] = ()
+    latent: Latent | None = None
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return logits (N, C, *S) of images (N, channels, *S)."""
@@ -106,6 +113,9 @@ class Method(Protocol):
             along and saved with the run; the model that is handed on is the main branch.
         walk: How strokes grow for `batch.grown` (`medcl.scribbles.random_walker.Walk`); None or no such member: no
             `batch.grown`.
+        needs_latent: Learn only with a backbone that has a latent space (`network.latent`), default no.
+        wants_raters: Ask for `batch.raters` where several people annotated, default no.
+        default_backbone: Backbone where none is chosen, default unet.
         teacher_decay: The method needs `network.teacher`; its averaging decay per step, None for the run's `optim.ema`.
     """
 
@@ -132,6 +142,7 @@ methods: Registry[type[Method]] = Registry(
         "scribble2label": "medcl.methods.scribble2label",
         "shapepu": "medcl.methods.shapepu",
         "ustm": "medcl.methods.ustm",
+        "probabilistic-unet": "medcl.methods.probabilistic",
     },
 )
 
@@ -144,6 +155,16 @@ def views_of(method: Method) -> int:
 def learns_from_labels(method: Method) -> bool:
     """Return whether the method wants the dense label of a case that has strokes too."""
     return bool(getattr(method, "from_labels", False))
+
+
+def needs_latent(method: Method) -> bool:
+    """Return whether the method learns only with a backbone that has a latent space."""
+    return bool(getattr(method, "needs_latent", False))
+
+
+def wants_raters(method: Method) -> bool:
+    """Return whether the method asks for the maps of all raters."""
+    return bool(getattr(method, "wants_raters", False))
 
 
 def branches_of(method: Method) -> int:

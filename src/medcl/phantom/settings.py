@@ -23,6 +23,11 @@ class PhantomSettings(Settings):
         None, min_length=1, max_length=3, description="Voxels: (side), (y, x) or (z, y, x)."
     )
     seed: int = Field(0, ge=0, description="Seed of every random draw; a case depends on nothing but it and its name.")
+    raters: tuple[str, ...] = Field(
+        (),
+        description="Made-up people who label every case and draw its strokes, each in a folder of their name: "
+        "careful, large, small, misses, noisy.",
+    )
     dense: bool = Field(False, description="Also write dense labels of the training cases (labelsTr).")
     file_ending: Literal[".nii.gz", ".nrrd", ".mha", ".png"] = Field(".nii.gz", description="Format; .png for 2D only.")
     spacing_jitter: float = Field(0.12, ge=0, le=0.5, description="Largest relative change of a case's spacing.")

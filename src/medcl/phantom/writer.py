@@ -15,6 +15,7 @@ from medcl.errors import DataError, SettingsError, unknown_name
 from medcl.files import atomic_folder, write_json
 from medcl.phantom.canvas import rotation_matrix
 from medcl.phantom.kinds import KINDS, Kind
+from medcl.phantom.raters import RATERS, check_raters, rate
 from medcl.phantom.settings import PhantomSettings
 from medcl.phantom.strokes import draw_strokes
 
@@ -58,6 +59,7 @@ def make_phantom(out: Path | str, kind: KindName, **options: Any) -> Path:
     chosen = _kind(kind)
     if settings.file_ending == ".png" and settings.ndim != 2:
         raise SettingsError("phantom: .png holds single slices; use ndim=2 or another file_ending.")
+    check_raters(settings.raters)
     out = Path(out)
     if out.is_dir() and any(out.iterdir()):
         raise DataError(f"{out}: expected no folder or an empty one, got files; choose another name or remove it.")
@@ -66,7 +68,10 @@ def make_phantom(out: Path | str, kind: KindName, **options: Any) -> Path:
         for split, number in numbers.items():
             for index in range(number):
                 case = phantom_case(kind, split, index, settings)
-                _write_case(folder, chosen, f"{kind}_{SPLITS[split]}{index:03d}", split, case, settings)
+                name = f"{kind}_{SPLITS[split]}{index:03d}"
+                _write_case(folder, chosen, name, split, case, settings)
+                for rater in settings.raters:
+                    _write_rater(folder, chosen, rater, name, split, index, case, settings)
         write_json(folder / "dataset.json", describe(kind, settings))
     return out
 
@@ -163,8 +168,7 @@ def _place(
 def _write_case(folder: Path, kind: Kind, name: str, split: str, case: PhantomCase, settings: PhantomSettings) -> None:
     ending = settings.file_ending
     picture = ending == ".png"
-    # A picture has a pixel size, but no place in the patient.
-    geometry = Geometry(case.geometry.size, case.geometry.spacing_mm, file_ndim=2) if picture else case.geometry
+    geometry = _file_geometry(case, settings)
     image = _stored(case.image, kind, eight_bit=picture)
     write_image(folder / f"images{split}" / f"{name}_0000{ending}", Image(image[None], geometry))
     if split == "Tr":
@@ -172,6 +176,34 @@ def _write_case(folder: Path, kind: Kind, name: str, split: str, case: PhantomCa
         write_map(folder / "scribblesTr" / f"{name}{ending}", stored, geometry)
     if split != "Tr" or settings.dense:
         write_map(folder / f"labels{split}" / f"{name}{ending}", case.label, geometry)
+
+
+def _write_rater(
+    folder: Path,
+    kind: Kind,
+    rater: str,
+    name: str,
+    split: str,
+    index: int,
+    case: PhantomCase,
+    settings: PhantomSettings,
+) -> None:
+    """Write what one made-up person labels, and in training cases draws."""
+    key = [settings.seed, list(SPLITS).index(split), index, list(RATERS).index(rater)]
+    labelling, drawing = (np.random.default_rng(s) for s in np.random.SeedSequence(key).spawn(2))
+    label, geometry = rate(case.label, RATERS[rater], labelling), _file_geometry(case, settings)
+    write_map(folder / f"labels{split}" / rater / f"{name}{settings.file_ending}", label, geometry)
+    if split == "Tr":
+        strokes = draw_strokes(drawing, label, settings.strokes)
+        stored = np.where(strokes == UNLABELLED, len(kind.classes), strokes)
+        write_map(folder / "scribblesTr" / rater / f"{name}{settings.file_ending}", stored, geometry)
+
+
+def _file_geometry(case: PhantomCase, settings: PhantomSettings) -> Geometry:
+    """A picture has a pixel size, but no place in the patient."""
+    if settings.file_ending != ".png":
+        return case.geometry
+    return Geometry(case.geometry.size, case.geometry.spacing_mm, file_ndim=2)
 
 
 def _stored(image: np.ndarray, kind: Kind, *, eight_bit: bool) -> np.ndarray:

@@ -39,7 +39,8 @@ class Coverage(Settings):
             name = pool.classes[chosen]
             why = "nothing drawn in this case yet" if score > 1 else "far from all strokes of this case"
             reason = f"{name}, fewest strokes so far, {why}"
-            found.append(Query(best.id, best.plane, index, chosen, best.place(index), score, reason))
+            at = pool.look_at(best, index, chosen)
+            found.append(Query(best.id, best.plane, index, chosen, at, score, reason))
             drawn[best.id].add(index)
             farthest[best.id] = _farthest(best, drawn[best.id])
             strokes[chosen] += 1

@@ -29,5 +29,6 @@ class RandomPlace(Settings):
             case, index = slices[number]
             chosen = int(classes[number])
             reason = f"{pool.classes[chosen]}, by lot, {drawn_in_words(case, index, chosen)}"
-            found.append(Query(case.id, case.plane, index, chosen, case.place(index), 1.0 / (1 + rank), reason))
+            at = pool.look_at(case, index, chosen)
+            found.append(Query(case.id, case.plane, index, chosen, at, 1.0 / (1 + rank), reason))
         return found

@@ -18,6 +18,8 @@ import numpy as np
 from medcl.data.check import DrawnCase, Finding, FindingGroup, Inspection, group_findings, read_contents
 from medcl.data.check.geometry import TOLERANCE_MM
 from medcl.data.labels import UNLABELLED
+from medcl.data.raters import Kind
+from medcl.scribbles.contradictions import Contradiction, find_contradictions
 from medcl.scribbles.coverage import CaseCoverage, measure_coverage
 from medcl.scribbles.known import find_unusual
 from medcl.scribbles.measure import StrokeRow, measure_strokes
@@ -37,6 +39,7 @@ class CheckReport:
         cases: Number of cases in all parts.
         findings: All findings, in the order of the cases.
         coverage: One entry per scribble file that could be read.
+        contradictions: What each pair of raters says differently, case by case; empty for one person's data.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class CheckReport:
     cases: int
     findings: tuple[Finding, ...]
     coverage: tuple[CaseCoverage, ...]
+    contradictions: tuple[Contradiction, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -74,6 +78,7 @@ class CheckReport:
             "counts": self.counts,
             "findings": [finding.to_dict() for finding in self.findings],
             "coverage": [case.to_dict() for case in self.coverage],
+            "contradictions": [one.to_dict() for one in self.contradictions],
         }
 
     def to_json(self) -> str:
@@ -141,8 +146,13 @@ def check(
             progress(number, len(contents.cases), files.case.id)
         inspection.check_case(files)
     inspection.finish()
-    findings = (*inspection.findings, *find_unusual(measured_strokes))
-    return CheckReport(folder, contents.classes, len(contents.cases), findings, tuple(coverage))
+    total = len(contents.cases)
+    kinds: tuple[Kind, ...] = ("labels", "scribbles") if scribbles is None else ("labels",)
+    contradictions, about_raters = find_contradictions(
+        folder, kinds, progress=None if progress is None else lambda case: progress(total, total, case)
+    )
+    findings = (*inspection.findings, *find_unusual(measured_strokes), *about_raters)
+    return CheckReport(folder, contents.classes, total, findings, tuple(coverage), tuple(contradictions))
 
 
 def find_far(coverage: CaseCoverage, far_share: float = FAR_SHARE) -> list[Finding]:

@@ -10,10 +10,11 @@ from torch import nn
 
 from medcl.backbones import backbones, check_dims, has_branches
 from medcl.backbones.for_plan import build_for_plan
+from medcl.backbones.latent import has_latent
 from medcl.data.plan import Plan
 from medcl.data.planning import LEVELS, choose_pooling
 from medcl.errors import SettingsError, unknown_name
-from medcl.methods import Method, branches_of, methods, needs_teacher, teacher_decay_of
+from medcl.methods import Method, branches_of, methods, needs_latent, needs_teacher, teacher_decay_of
 from medcl.settings import Settings, TrainSettings
 
 DEFAULT_REACH = 1.0
@@ -59,7 +60,8 @@ def configure(values: Mapping[str, Any]) -> RunConfig:
     """
     rest = dict(values)
     method_name, method_values = _named(rest.pop("method", None) or "medcl", "method", "medcl")
-    backbone_name, backbone_values = _named(rest.pop("backbone", None) or "unet", "backbone", "unet")
+    usual = getattr(methods.get(method_name), "default_backbone", "unet")
+    backbone_name, backbone_values = _named(rest.pop("backbone", None) or usual, "backbone", usual)
     unknown = [key for key in rest if key not in TrainSettings.model_fields]
     if unknown:
         known = [*TrainSettings.model_fields, "method", "backbone"]
@@ -87,6 +89,12 @@ def _check_needs(config: RunConfig) -> None:
         raise SettingsError(
             f"method '{name}': expected a backbone that can have a second decoder ({', '.join(able)}), "
             f"got '{config.backbone_name}'; choose one of those."
+        )
+    if needs_latent(method) and not has_latent(config.backbone):
+        able = [key for key in backbones if has_latent(backbones.get(key))]
+        raise SettingsError(
+            f"method '{name}': expected a backbone with a latent space ({', '.join(able)}), got "
+            f"'{config.backbone_name}'; choose one of those."
         )
     reason = getattr(config.backbone, "needs_weights", None)
     if reason and not getattr(config.backbone, "weights", None):

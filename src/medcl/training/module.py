@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medcl.augment.intensity import intensity
 from medcl.augment.spatial import spatial
+from medcl.backbones.latent import Latent
 from medcl.batch import Batch
 from medcl.errors import RunError
 from medcl.methods import Method, Network, Task, branches_of, modules_of, teacher_decay_of, views_of
@@ -148,6 +149,7 @@ class TrainingModule(lightning.LightningModule):
             else Teacher(averaged.module, self._in_layout(self._forward(averaged.module))),
             encode=None if self.branch is None else self._in_layout(self._encode(network)),
             decoders=() if self.branch is None else (network.decode, self.branch),
+            latent=network if isinstance(network, Latent) else None,
         )
 
     def _forward(self, network: Any) -> Any:

@@ -16,13 +16,16 @@ from torch.utils.data import DataLoader
 
 from medcl.data.dataset import Dataset
 from medcl.data.plan import Plan, make_plan
+from medcl.data.raters import how_to_learn, people_of
 from medcl.data.store import Store
 from medcl.errors import RunError
-from medcl.files import check_place, read_json, write_json
+from medcl.files import check_place, write_json
 from medcl.inference.card import pieces_in_words
 from medcl.inference.model import save_model
-from medcl.methods import Task, learns_from_labels, views_of, walk_of
+from medcl.inference.sources import SNAPSHOTS
+from medcl.methods import Task, learns_from_labels, views_of, walk_of, wants_raters
 from medcl.settings import BudgetSettings
+from medcl.training.adaptation.sizes import keep_sizes
 from medcl.training.checkpoint import load_checkpoint, restore
 from medcl.training.configure import RunConfig, build_network, configure, resolve
 from medcl.training.features import check_cached, feature_cache
@@ -32,9 +35,11 @@ from medcl.training.loggers import loggers_for
 from medcl.training.module import TrainingModule
 from medcl.training.pictures import Painter
 from medcl.training.pieces import one_piece
+from medcl.training.raters import Rated, build_sampler, choose_raters, open_for_training, prepare_raters
 from medcl.training.reach import absence_in_words
 from medcl.training.report import write_run_report
-from medcl.training.sampling import Sampler, StepBatches, kinds_in_words
+from medcl.training.resuming import check_same_data, other_hardware, resumed_config
+from medcl.training.sampling import StepBatches, kinds_in_words
 from medcl.training.schedule import Clock
 from medcl.training.split import Split, choose_split
 from medcl.training.supervisor import Progress, Show, Supervisor, also_to_file, say, seed_everything
@@ -122,30 +127,32 @@ def train(
         # str() so that a bare number meets the sentence that asks for its unit
         chosen = budget if isinstance(budget, BudgetSettings) else BudgetSettings.from_text(str(budget))
         values["budget"] = chosen.model_dump(exclude_none=True)
-    config = _resumed_config(out, values) if resume else configure(values)
+    config = resumed_config(out, values) if resume else configure(values)
     if not resume and is_first_process() and (out / "run.json").exists():
         raise RunError(
             f"{out}: holds a run already; pass resume (--resume) to go on with it, or choose another folder."
         )
-    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Path(dataset), scribbles=config.train.scribbles)
+    opened = open_for_training(dataset, config.train)
     _check_before_work(opened, out)
+    dense = config.train.dense or learns_from_labels(config.method)
+    choose_raters(opened, config.train, dense=dense)
     chosen_plan = _plan(opened, config, plan, out, resume=resume)
     config = resolve(config, chosen_plan)
     check_cached(config)
     hardware = choose_hardware(config.train)
     if not resume and getattr(config.backbone, "weights", None):
         build_network(config, chosen_plan)  # weights that do not fit are refused before the images are prepared
-    prepared = Store.prepare(
-        opened,
-        chosen_plan,
-        Path(store) if store else out.parent / "medcl-store",
-        splits=("Tr", "Val"),
-        progress=lambda case, i, n: say(show, f"preparing {case} ({i} of {n})"),
-    )
+    place = Path(store) if store else out.parent / "medcl-store"
+
+    def tell(case: str, number: int, count: int) -> None:
+        say(show, f"preparing {case} ({number} of {count})")
+
+    prepared = Store.prepare(opened, chosen_plan, place, splits=("Tr", "Val"), progress=tell)
+    rated = prepare_raters(opened, chosen_plan, place, prepared, config.train, dense=dense, tell=tell)
     if resume:
-        _check_same_data(out, prepared)
+        check_same_data(out, prepared, rated)
     split = choose_split(opened, prepared, config.train)
-    return _Run(out, opened, chosen_plan, prepared, split, config, hardware, show, watch).go(resume=resume)
+    return _Run(out, opened, chosen_plan, prepared, split, config, hardware, show, watch, rated).go(resume=resume)
 
 
 def _check_before_work(dataset: Dataset, out: Path) -> None:
@@ -154,41 +161,16 @@ def _check_before_work(dataset: Dataset, out: Path) -> None:
     if out.resolve() == dataset.folder.resolve():
         raise RunError(f"{out}: expected a folder for the run, got the dataset itself; choose another one.")
     if not any(case.scribble or case.label for case in dataset.cases("Tr")):
+        raters = people_of(dataset.folder, "labels")
+        if raters:
+            raise RunError(
+                f"{dataset.folder}: expected a choice among the labels of {', '.join(raters)}, as no case of imagesTr "
+                f"has strokes or a label beside theirs. {how_to_learn('labels', len(raters))}."
+            )
         raise RunError(
             f"{dataset.folder}: expected strokes or labels in at least one case of imagesTr, got none; "
             "put them into scribblesTr or labelsTr."
         )
-
-
-def _resumed_config(out: Path, values: dict[str, Any]) -> RunConfig:
-    if not (out / "run.json").exists():
-        raise RunError(f"{out}: expected a run to resume, found no run.json; start it without resume (--resume).")
-    stored = read_json(out / "run.json")["settings"]
-    wanted = configure({**stored, **values})
-    before = configure(stored)
-    if wanted.as_dict() != before.as_dict():
-        raise RunError(f"{out}: a resumed run keeps its settings; leave out the other options, or start a new run.")
-    return before
-
-
-def _check_same_data(out: Path, prepared: Store) -> None:
-    before = read_json(out / "run.json").get("prepared", prepared.path.name)  # runs of older versions do not say
-    if prepared.path.name != before:
-        raise RunError(
-            f"{out}: expected the data that the run was started with, but images, strokes, labels or dataset.json of "
-            "its training or validation cases changed since; bring them back, or start a new run."
-        )
-
-
-def _other_hardware(out: Path, hardware: Hardware) -> tuple[str, ...]:
-    """Say what a resumed run computes with instead of what it was started with."""
-    before, now = (
-        [r.partition(":")[0] for r in rs] for rs in (read_json(out / "run.json")["hardware"], hardware.reasons)
-    )
-    changes = [f"{new} (before: {old})" for old, new in zip(before, now, strict=False) if old != new]
-    if not changes:
-        return ()
-    return (f"goes on with {', '.join(changes)}: as good as an uninterrupted run, but not equal to the last bit",)
 
 
 def _plan(dataset: Dataset, config: RunConfig, plan: Plan | Path | str | None, out: Path, *, resume: bool) -> Plan:
@@ -214,6 +196,7 @@ class _Run:
     hardware: Hardware
     show: Show
     watch: Watch | None = None
+    rated: Rated | None = None
 
     def __post_init__(self) -> None:
         self.show = also_to_file(self.show, self.out / "train.log")
@@ -224,15 +207,17 @@ class _Run:
         if hardware.accelerator == "cpu":
             keep_buffers()
         seed_everything(config.train.seed)
-        task = Task(len(plan.classes), tuple(plan.groups.values()), plan.ndim)
         checkpoint = self.out / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint) if resume and checkpoint.exists() else {}
         told: list[str] = []  # said when there is a log to say it in
         network = build_network(config, plan, weights=not state, tell=told.append)
+        groups, latent = tuple(plan.groups.values()), int(getattr(network, "latent", 0))
+        task = Task(len(plan.classes), groups, plan.ndim, plan.input_channels, latent)
         self.features = feature_cache(config, network, self.store.path.parent, str(hardware.precision))
         step, seconds = int(state.get("step", 0)), float(state.get("seconds", 0.0))
         clock = Clock(config.train.budget, seconds)  # growing strokes takes its share of the budget
-        self.sampler = Sampler(
+        self.sampler = build_sampler(
+            self.rated,
             self.store,
             self.split.training,
             plan,
@@ -246,8 +231,9 @@ class _Run:
             dense=config.train.dense or learns_from_labels(config.method),
             annotated=self.split.annotated,
             walk=walk_of(config.method),
+            everyone=wants_raters(config.method),
         )
-        notes = _other_hardware(self.out, hardware) if resume else ()
+        notes = other_hardware(self.out, hardware) if resume else ()
         if is_first_process():
             self._write_run_file()
         learnt = f"cases learnt: {kinds_in_words(self.sampler.kinds)}"
@@ -282,6 +268,7 @@ class _Run:
             state=state,
             keep_best=self._keep_best,
             stop=None if self.watch is None else self._watched,
+            keep_snapshot=self._keep_snapshot,
         )
         if module.clock.progress(step) < 1:
             self._fit(module, supervisor, step)
@@ -404,6 +391,10 @@ class _Run:
     def _keep_best(self, network: nn.Module, scores: dict[str, float], step: int) -> None:
         self._save_model(network, self.out / "best_model", scores, step)
 
+    def _keep_snapshot(self, network: nn.Module, number: int, step: int) -> None:
+        self._refresh(network)
+        self._save_model(network, self.out / SNAPSHOTS / f"{number:02d}", {}, step)
+
     def _save_model(
         self,
         network: nn.Module,
@@ -451,6 +442,7 @@ class _Run:
         self._save_model(
             network, self.out / "model", supervisor.scores, module.done_steps, pieces=pieces, minutes=minutes
         )
+        keep_sizes(self.out / "model", forward, self.plan, self.store, self.split.training)
         write_run_report(self.out, self.dataset, self.plan, self.config, self.hardware, self.split, self.sampler.kinds)
 
     def _write_run_file(self) -> None:
@@ -464,6 +456,7 @@ class _Run:
                 "dataset": self.dataset.name,
                 "digest": self.dataset.digest,
                 "prepared": self.store.path.name,
+                "raters": None if self.rated is None else self.rated.key,
                 "settings": self.config.as_dict(),
                 "hardware": list(self.hardware.reasons),
                 "training_cases": self.split.training,

@@ -266,13 +266,11 @@ class Sampler:
         absent: np.ndarray,
         grown: np.ndarray,
     ) -> None:
-        size = source.image.shape[1:][-len(corner) :]
-        begin = [max(0, c) for c in corner]
-        end = [min(s, c + side) for s, c, side in zip(size, corner, self.canvas, strict=True)]
-        if any(e <= b for b, e in zip(begin, end, strict=True)):
+        overlap = self._overlap(source, corner)
+        if overlap is None:
             return
-        inside = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
-        place = tuple(slice(b - c, e - c) for b, e, c in zip(begin, end, corner, strict=True))
+        inside, place = overlap
+        begin, end = [part.start for part in inside], [part.stop for part in inside]
         where: Any = (z, *inside) if self.plan.ndim == 2 else inside
         everywhere: Any = (slice(None), *place)
         if self.plan.context:
@@ -292,6 +290,16 @@ class Sampler:
                 for b, e, step in zip([*first, *begin], [*last, *end], source.coarse, strict=True)
             ]
             absent[everywhere] = source.far[np.ix_(np.arange(self.classes), *cells)].reshape(absent[everywhere].shape)
+
+    def _overlap(self, source: _Source, corner: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+        """Return which part of the image the canvas shows, and where in the canvas; None where it shows nothing."""
+        size = source.image.shape[1:][-len(corner) :]
+        begin = [max(0, c) for c in corner]
+        end = [min(s, c + side) for s, c, side in zip(size, corner, self.canvas, strict=True)]
+        if any(e <= b for b, e in zip(begin, end, strict=True)):
+            return None
+        inside = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
+        return inside, tuple(slice(b - c, e - c) for b, e, c in zip(begin, end, corner, strict=True))
 
     def _present(self, source: _Source, z: int, corner: tuple[int, ...]) -> np.ndarray:
         """Classes that may exist in the canvas."""

@@ -78,6 +78,7 @@ class Supervisor(lightning.Callback):
         show: Shows progress.
         state: Plain values to keep in checkpoints: best score, its step, next validation.
         stop: Asked after each step, with the share of the budget, whether to end here.
+        keep_snapshot: Keeps a network under a number, from 1 on, with its step (setting `snapshots`).
     """
 
     def __init__(
@@ -91,10 +92,12 @@ class Supervisor(lightning.Callback):
         state: dict[str, Any],
         keep_best: Callable[[nn.Module, dict[str, float], int], None],
         stop: Stop | None = None,
+        keep_snapshot: Callable[[nn.Module, int, int], None] | None = None,
     ) -> None:
         # not `self.log`: Lightning puts its own function there
         self.out, self.run_log, self.score, self.draw, self.show = out, log, score, draw, show
-        self.keep_best, self.stop = keep_best, stop
+        self.keep_best, self.stop, self.keep_snapshot = keep_best, stop, keep_snapshot
+        self.snapshots: int = state.get("snapshots", 0)
         self.best: float = state.get("best", float("-inf"))
         self.next_validation: float = state.get("next_validation", 0.0)
         self.scores: dict[str, float] = state.get("scores", {})
@@ -141,6 +144,10 @@ class Supervisor(lightning.Callback):
                 self._validate(trainer, module, last=last)
                 while self.next_validation <= share:
                     self.next_validation += settings.validate_every
+            due = snapshots_due(share, settings.snapshots)
+            if due > self.snapshots and self.keep_snapshot is not None:
+                self.snapshots = due
+                self.keep_snapshot(module.final_network(), due, module.done_steps)
             self.stopped = self.stop is not None and self.stop(module, share) and not last
             if last or interrupted or self.stopped or clock.seconds - self._saved >= 60 * settings.checkpoint_minutes:
                 self.save(module)
@@ -160,6 +167,7 @@ class Supervisor(lightning.Callback):
                 "best": self.best,
                 "scores": self.scores,
                 "next_validation": self.next_validation,
+                "snapshots": self.snapshots,
             },
         )
 
@@ -226,6 +234,13 @@ class Supervisor(lightning.Callback):
         finally:
             for name, handler in old.items():
                 signal.signal(name, handler)
+
+
+def snapshots_due(share: float, wanted: int) -> int:
+    """Return how many snapshots should be kept by now: evenly over the second half, the end itself left out."""
+    if share < 0.5 or share >= 1 or not wanted:
+        return 0
+    return min(wanted, 1 + int((share - 0.5) * 2 * wanted))
 
 
 def _own(module: lightning.LightningModule) -> TrainingModule:

@@ -24,6 +24,16 @@ TOKEN = "token-of-these-tests-alone"
 FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
          "--enable-unsafe-swiftshader"]  # fmt: skip
+# On a busy machine a page can be open before the browser has laid it out: a place on screen that is worked out now
+# would be another one when the pen comes down.
+_LAID_OUT = """() => new Promise((done) => {
+    const canvas = document.getElementById('picture')
+    const where = () => JSON.stringify([canvas.getBoundingClientRect(), canvas.width, canvas.height])
+    const before = where()
+    const fits = () => Math.abs(canvas.width - canvas.clientWidth * devicePixelRatio) < 2 &&
+        Math.abs(canvas.height - canvas.clientHeight * devicePixelRatio) < 2
+    requestAnimationFrame(() => requestAnimationFrame(() => done(fits() && where() === before)))
+})"""
 _AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -201,6 +211,7 @@ def open_case(page: Any, case: str) -> None:
 def ready(page: Any, case: str) -> None:
     page.locator(f".row[aria-current=true]:has(.id:text-is('{case}'))").wait_for()
     until(page, "() => document.getElementById('busy').textContent === '' && window.medcl.desk.viewer.grid !== null")
+    until(page, _LAID_OUT)
 
 
 def until(page: Any, condition: str, argument: object = None, seconds: float = 60) -> None:

@@ -173,6 +173,7 @@ def test_own_name(server: Server, new_page: Callable[..., Any]) -> None:
     page.get_by_role("button", name="Tester").click()
     page.get_by_label("Strokes and reviews are kept under this name.").fill("Zoë Ł")
     page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="✎ Zoë Ł").wait_for()  # the name counts from when the page shows it
     page.evaluate("() => window.medcl.desk.viewer.goTo([10, 12, 3])")
     page.locator("#pad").focus()
     page.keyboard.press("1")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from medcl.queries.listing import PlaceList
+
 from .conftest import Server, all_saved, make_server, open_case, until, write_scans
 from .made_up import leave_predictions
 
@@ -150,3 +152,22 @@ def test_fix_review_and_export(
     assert "Tester 1" in page.locator("dl.numbers").inner_text()
     open_case(page, "straight")
     assert page.evaluate("() => window.medcl.desk.mask") is None
+
+
+def test_a_list_of_places_is_loaded_and_gone_through(page_and_server: tuple[Any, Server]) -> None:
+    page, own = page_and_server
+    (own_place,) = own.ask("/api/next?strategy=coverage")
+    classes = tuple(one["name"] for one in own.ask("/api/project")["classes"])
+    place = {k: own_place[k] for k in ("case", "plane", "slice", "place", "class_index", "class_name", "score")}
+    listed = {**place, "rank": 1, "file_axis": "z", "file_slice": 0, "cost_s": 7, "total_s": 7, "reason": "Because."}
+    content = PlaceList.parse({"dataset": "d", "classes": classes, "strategy": "entropy", "places": [listed]})
+    file = {"name": "suggestions.json", "mimeType": "application/json", "buffer": content.model_dump_json().encode()}
+    page.locator(".list input[type=file]").set_input_files({**file, "buffer": b"no list"})
+    page.get_by_text("got a file that is not JSON").first.wait_for()
+    page.locator(".list input[type=file]").set_input_files(file)
+    page.get_by_text("By entropy: 1 place left, about 7 s; 0 drawn.").wait_for(state="attached")
+    page.keyboard.press("n")
+    there = "(place) => String(window.medcl.desk.viewer.place) === String(place) && window.medcl.desk.busy === ''"
+    until(page, there, own_place["place"])
+    assert page.locator(".reason strong").inner_text() == "Because."
+    assert own.ask("/api/suggestions")["left"] == 1

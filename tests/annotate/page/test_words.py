@@ -12,9 +12,14 @@ from pydantic import BaseModel
 from medcl.annotate import schemas
 
 ROOT = Path(__file__).parents[3]
-INTERFACES = dict(
-    re.findall(r"export interface (\w+) \{\n(.*?)\n\}", (ROOT / "web/src/net/types.ts").read_text(), re.DOTALL)
-)
+INTERFACES = {
+    name: (base, body)
+    for name, base, body in re.findall(
+        r"export interface (\w+)(?: extends (\w+))? \{\n(.*?)\n\}",
+        (ROOT / "web/src/net/types.ts").read_text(),
+        re.DOTALL,
+    )
+}
 MODELS = [
     model
     for model in vars(schemas).values()
@@ -22,11 +27,16 @@ MODELS = [
 ]
 
 
+def fields(name: str) -> list[str]:
+    """Return the fields of an interface of the page, those that it inherits first."""
+    base, body = INTERFACES[name]
+    return [*(fields(base) if base else []), *re.findall(r"^  (\w+): ", body, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_the_page_knows_every_field(model: type[BaseModel]) -> None:
     assert model.__name__ in INTERFACES, f"web/src/net/types.ts lacks {model.__name__}"
-    fields = re.findall(r"^  (\w+): ", INTERFACES[model.__name__], re.MULTILINE)
-    assert fields == list(model.model_fields)
+    assert fields(model.__name__) == list(model.model_fields)
 
 
 @pytest.mark.parametrize("name", ["CaseState", "Plane", "Tool", "JobKind", "JobState"])

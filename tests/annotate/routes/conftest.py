@@ -83,15 +83,18 @@ class World:
         return int(self.client.get(f"/api/cases/{case}").json()["version"])
 
     def draw(self, case: str, voxels: list[tuple[int, int, int]], value: int) -> None:
-        """Draw voxels (z, y, x) of the file's grid, through the API."""
+        """Draw voxels (z, y, x) of the file's grid, through the API: two seconds, a stroke in each axial slice."""
         view = self.context.view(self.context.case(case))
         chosen = np.zeros(view.grid.geometry.size, bool)
         chosen[tuple(np.transpose(voxels))] = True
         numbers = np.flatnonzero(view.to_view(chosen).ravel())
-        runs = [number for start in numbers.tolist() for number in (start, 1)]
-        body = {"id": str(uuid4()), "base_version": self.version(case), "value": value, "runs": runs, "seconds": 2.0}
-        answer = self.client.post(f"/api/cases/{case}/strokes", json=body)
-        assert answer.status_code == 200, answer.text
+        slices = numbers // (view.size[0] * view.size[1])
+        for index in np.unique(slices).tolist():
+            runs = [number for start in numbers[slices == index].tolist() for number in (start, 1)]
+            body = {"id": str(uuid4()), "base_version": self.version(case), "value": value, "slice": index,
+                    "runs": runs, "seconds": 2.0 / len(np.unique(slices))}  # fmt: skip
+            answer = self.client.post(f"/api/cases/{case}/strokes", json=body)
+            assert answer.status_code == 200, answer.text
 
     def review(self, case: str, verdict: str, **more: Any) -> Any:
         """Post a review with the current version."""

@@ -67,6 +67,17 @@ def test_a_volume_is_never_sent_twice(client: TestClient, draw: Draw) -> None:
     assert (answer.status_code, answer.headers["etag"] != tag) == (200, True)
 
 
+def test_an_image_that_is_a_link_to_nothing_is_one_sentence(client: TestClient, folder: Path) -> None:
+    image = folder / "imagesTr" / "upright_0000.nii.gz"
+    image.unlink()
+    image.symlink_to("gone.nii.gz")
+    for part in ("image.nii", "scribble.nii", "thumbnail.png"):
+        answer = client.get(f"/api/cases/upright/{part}")
+        assert answer.status_code == 422
+        assert "case upright: expected the file upright_0000.nii.gz, but" in answer.json()["message"]
+    assert client.get("/api/cases/upright").json()["can_draw"] is False
+
+
 def test_parts_of_a_volume(client: TestClient) -> None:
     path = "/api/cases/oblique/image.nii"
     whole = client.get(path)

@@ -109,7 +109,7 @@ def test_the_report_says_cost_and_cases_and_needs_no_network(world: Any) -> None
     draw_all(world, "plain")
     answer = world.client.get("/api/report.html")
     assert answer.status_code == 200
-    for words in ("Annotation of hearts", "3 strokes in 6 s", "Strokes by class", "plain", "strokes drawn"):
+    for words in ("Annotation of hearts", "4 strokes in 6 s", "Strokes by class", "plain", "strokes drawn"):
         assert words in answer.text
     assert "http://" not in answer.text.replace("http://www.w3.org", "")
     assert "sandbox" in answer.headers["content-security-policy"]

@@ -1,10 +1,13 @@
 """Accept, mark wrong, reopen: what lies in labelsTr, what is kept aside, and that the folder stays valid."""
 
+from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import pytest
 
+from medcl.annotate.pool import make_pool
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_map, write_map
 from medcl.scribbles.check import check
@@ -31,6 +34,9 @@ def test_accept_writes_the_mask_with_the_strokes_on_it(world: Any) -> None:
     world.draw("oblique", [(2, 3, 4)], 0)  # a background stroke takes a voxel from the mask
     answer = world.review("oblique", "accept", prediction=number)
     assert answer.status_code == 200, answer.text
+    pool = make_pool(world.context)
+    assert "oblique" not in {case.id for case in pool.cases}, "nobody is asked about it"
+    assert [case.id for case in pool.done if case.drawn] == ["oblique"], "and what was drawn in it still counts"
     assert answer.json()["state"] == "reviewed"
     assert answer.json()["notice"] == ""
     wanted = mask().astype(int)
@@ -63,6 +69,25 @@ def test_an_older_label_is_kept_aside_and_comes_back_when_reopened(world: Any) -
     assert "label from before is back" in opened["notice"]
     assert opened["state"] == "predicted"
     np.testing.assert_array_equal(label(world, "plain"), older)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_an_older_label_that_is_a_link_comes_back(world: Any, absolute: bool) -> None:
+    source = world.folder / "elsewhere" / "theirs.nii.gz"
+    older = np.ones(SIZE, np.uint8)
+    write_map(source, older, world.context.view(world.context.case("plain")).grid.geometry)
+    label_file = world.folder / "labelsTr" / "plain.nii.gz"
+    label_file.parent.mkdir()
+    label_file.symlink_to(source if absolute else Path("../elsewhere/theirs.nii.gz"))
+    number = world.predict("plain", mask())
+    world.review("plain", "accept", prediction=number)
+    assert not label_file.is_symlink()
+    (kept,) = (world.folder / ".medcl" / "replaced").iterdir()
+    assert (kept.is_symlink(), kept.resolve()) == (True, source)
+    assert "label from before is back" in world.review("plain", "reopen").json()["notice"]
+    np.testing.assert_array_equal(label(world, "plain"), older)
+    assert label_file.readlink() == (source if absolute else Path("../elsewhere/theirs.nii.gz"))
+    np.testing.assert_array_equal(read_map(source)[0], older)  # what the link leads to was never touched
 
 
 def test_wrong_takes_an_accepted_label_back_but_never_another_ones(world: Any) -> None:

@@ -116,6 +116,14 @@ def test_an_undo_counts_as_a_change(client: TestClient, draw: Draw) -> None:
         ("upright", {"plane": "sagittal", "slice": 24}, "has 24 sagittal slices"),
         ("upright", {"runs": [1900, 100]}, "below 1920"),
         ("upright", {"runs": [1]}, "runs"),
+        (
+            "upright",
+            {"runs": [470, 20]},
+            "expected voxels of the axial slice 0 of case upright, got 10 of 20 elsewhere",
+        ),
+        ("upright", {"runs": [480, 5], "slice": 2}, "axial slice 2 of case upright, got 5 of 5 elsewhere"),
+        ("upright", {"runs": [24, 24, 72, 5], "plane": "coronal", "slice": 1}, "got 5 of 29 elsewhere"),
+        ("upright", {"runs": [5, 1, 29, 2], "plane": "sagittal", "slice": 5}, "got 1 of 3 elsewhere"),
         ("upright", {"on_prediction": 10**30}, "on_prediction"),
         ("upright", {"surprise": 1}, "surprise"),
     ],
@@ -124,6 +132,14 @@ def test_strokes_that_a_case_cannot_take(draw: Draw, case: str, change: dict, wo
     answer = draw(case, change.pop("runs", [0, 5]), 1 if "value" not in change else change.pop("value"), **change)
     assert answer["status"] == 422
     assert word in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("plane", "index", "runs"),
+    [("axial", 1, [480, 480]), ("coronal", 19, [456, 24, 936, 3]), ("sagittal", 5, [5, 1, 29, 1, 485, 1])],
+)
+def test_strokes_of_every_plane(draw: Draw, plane: str, index: int, runs: list[int]) -> None:
+    assert draw("upright", runs, plane=plane, slice=index)["status"] == 200
 
 
 def test_an_unknown_case_or_stroke(client: TestClient) -> None:

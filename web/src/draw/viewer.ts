@@ -3,10 +3,11 @@
  * mouse and pen are off: `pad.ts` takes every pointer and key alike and this class says which voxel lies where.
  */
 
-import { cmapper, MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue"
+import { cmapper, MULTIPLANAR_TYPE, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue"
 import type { ClassInfo, Plane, Triple } from "../net/types"
 import { clampPlace, DEPTH, drawingPlane, type Grid, voxelPlace, WITHIN } from "./grid"
 import { type Header, readHeader, straighten, withAlpha } from "./nifti"
+import { PaintedNiivue } from "./painted"
 import { sample, type Window } from "./windows"
 
 export type Layout = Plane | "multi" | "3d"
@@ -38,21 +39,26 @@ const HEAT = {
 }
 
 export class Viewer {
-  readonly nv: Niivue
+  readonly nv: PaintedNiivue
   header: Header | null = null
   /** Sorted sample of the image's values. */
   values: Float64Array = new Float64Array()
   onDrawn: () => void = () => undefined
   onMoved: () => void = () => undefined
+  /** The window that a picture is first shown in; null: NiiVue's own. */
+  firstWindow: () => Window | null = () => null
   private image: NVImage | null = null
   private mask: NVImage | null = null
   private heat: NVImage | null = null
   private frame = 0
   private refresh = 0
+  /** Counts the pictures asked for, and the cases: what comes late belongs to neither. */
+  private turn = 0
+  private scene = 0
   private at: Triple = [0, 0, 0]
 
   constructor(readonly canvas: HTMLCanvasElement) {
-    this.nv = new Niivue({
+    this.nv = new PaintedNiivue({
       interactive: false,
       dragAndDropEnabled: false,
       isResizeCanvas: true,
@@ -116,7 +122,10 @@ export class Viewer {
     const { nv } = this
     const large = header.grid.size[2] === 1 && Math.max(...header.grid.size) > (nv.uiData.max3D ?? 2048)
     const shown = large && header.datatype === 128 ? withAlpha(buffer, header) : buffer
+    const turn = ++this.turn
+    if (!keep) this.scene++
     const image = await NVImage.loadFromUrl({ url: "image.nii", name: "image.nii", buffer: shown })
+    if (turn !== this.turn) return // another picture was asked for meanwhile and must not end up under this one
     const overlays = keep ? nv.volumes.slice(1) : []
     if (!keep) {
       nv.drawBitmap = null
@@ -128,6 +137,8 @@ export class Viewer {
     this.header = header
     this.values = header.datatype === 128 ? new Float64Array() : sample(image.img ?? [], header.slope, header.intercept)
     nv.opts.is2DSliceShader = large
+    const window = this.firstWindow()
+    if (window) [image.cal_min, image.cal_max] = [window.min, window.max] // before it is coloured, not once more after
     nv.addVolume(image)
     for (const overlay of overlays) nv.addVolume(overlay)
     if (!keep) this.goTo(header.grid.size.map((count) => Math.floor(count / 2)) as Triple)
@@ -135,6 +146,8 @@ export class Viewer {
 
   clear(): void {
     const { nv } = this
+    this.turn++
+    this.scene++
     nv.drawBitmap = null
     this.image = this.mask = this.heat = this.header = null
     nv.volumes = []
@@ -142,7 +155,7 @@ export class Viewer {
   }
 
   setWindow(window: Window): void {
-    if (!this.image) return
+    if (!this.image || (this.image.cal_min === window.min && this.image.cal_max === window.max)) return
     this.image.cal_min = window.min
     this.image.cal_max = window.max
     this.updateSoon()
@@ -215,7 +228,7 @@ export class Viewer {
 
   /** Show or take away the filled prediction (class indices) under the strokes. */
   async setMask(buffer: ArrayBuffer | null, classes: readonly ClassInfo[], opacity: number): Promise<void> {
-    this.mask = await this.swap(this.mask, buffer, "prediction.nii", (overlay) => {
+    await this.swap("mask", buffer, "prediction.nii", (overlay) => {
       const colors = classes.map((one) => rgb(one.color))
       overlay.colormapLabel = cmapper.makeLabelLut({
         R: colors.map((color) => color[0]!),
@@ -230,7 +243,7 @@ export class Viewer {
   }
 
   async setHeat(buffer: ArrayBuffer | null, opacity: number): Promise<void> {
-    this.heat = await this.swap(this.heat, buffer, "uncertainty.nii", (overlay) => {
+    await this.swap("heat", buffer, "uncertainty.nii", (overlay) => {
       overlay.colormap = "medcl-doubt"
       overlay.cal_min = 0
       overlay.cal_max = 255
@@ -245,7 +258,8 @@ export class Viewer {
     this.updateSoon()
   }
 
-  private async swap(old: NVImage | null, buffer: ArrayBuffer | null, name: string, dress: (overlay: NVImage) => void): Promise<NVImage | null> {
+  private async swap(which: "mask" | "heat", buffer: ArrayBuffer | null, name: string, dress: (overlay: NVImage) => void): Promise<void> {
+    const { scene } = this
     let overlay: NVImage | null = null
     // NiiVue lays nothing over pictures larger than a 3D texture; the outline is drawn all the same.
     if (buffer && !this.nv.opts.is2DSliceShader) {
@@ -253,9 +267,11 @@ export class Viewer {
       overlay = await NVImage.loadFromUrl({ url: name, name, buffer })
       dress(overlay)
     }
+    if (scene !== this.scene) return // another case is open now
+    const old = this[which]
     if (old && this.nv.volumes.includes(old)) this.nv.removeVolume(old)
     if (overlay && this.image) this.nv.addVolume(overlay)
-    return overlay
+    this[which] = overlay
   }
 
   get place(): Triple {
@@ -280,6 +296,8 @@ export class Viewer {
   }
 
   drawNow(): void {
+    cancelAnimationFrame(this.frame) // once is enough
+    this.frame = 0
     this.nv.drawScene()
     this.onDrawn()
   }

@@ -1,6 +1,7 @@
 /** Calls of the server: one function an endpoint. Errors carry the server's own sentence. */
 
 import type * as T from "./types"
+import { takeVolume } from "./volumes"
 
 /** The server answered and said no. */
 export class Refused extends Error {
@@ -27,10 +28,13 @@ export function setAuthor(name: string): void {
   author = name
 }
 
-async function call(path: string, body?: unknown, options: RequestInit = {}, as = author): Promise<Response> {
-  const headers: Record<string, string> = { "X-Medcl": "1" }
-  if (as) headers["X-Medcl-Author"] = encodeURIComponent(as)
-  const request: RequestInit = { credentials: "same-origin", headers, ...options }
+function headersOf(as: string): Record<string, string> {
+  return { "X-Medcl": "1", ...(as ? { "X-Medcl-Author": encodeURIComponent(as) } : {}) }
+}
+
+async function call(path: string, body?: unknown, as = author): Promise<Response> {
+  const headers = headersOf(as)
+  const request: RequestInit = { credentials: "same-origin", headers }
   if (body !== undefined) {
     headers["Content-Type"] = "application/json"
     request.method = "POST"
@@ -49,12 +53,15 @@ async function call(path: string, body?: unknown, options: RequestInit = {}, as 
   } catch {
     /* a proxy or a dying server answers without JSON; the status still tells */
   }
-  const message = (said as T.Problem | null)?.message ?? `The server answered ${answer.status} to ${path}.`
-  throw new Refused(answer.status, message, said)
+  throw refusal(answer.status, path, said)
+}
+
+function refusal(status: number, path: string, said: unknown): Refused {
+  return new Refused(status, (said as T.Problem | null)?.message ?? `The server answered ${status} to ${path}.`, said)
 }
 
 async function json<A>(path: string, body?: unknown, as = author): Promise<A> {
-  return (await (await call(path, body, {}, as)).json()) as A
+  return (await (await call(path, body, as)).json()) as A
 }
 
 function of(id: string): string {
@@ -66,9 +73,14 @@ export const api = {
   setup: (setup: T.Setup) => json<T.Project>("api/project/setup", setup),
   cases: () => json<T.CaseSummary[]>("api/cases"),
   case: (id: string) => json<T.CaseSummary>(of(id)),
-  /** A volume of a case as the bytes of a NIfTI file. The browser keeps it and asks by its ETag whether it changed. */
-  volume: async (id: string, name: string, signal?: AbortSignal): Promise<ArrayBuffer> =>
-    (await call(`${of(id)}/${name}`, undefined, { cache: "no-cache", ...(signal ? { signal } : {}) })).arrayBuffer(),
+  /** A volume of a case as the bytes of a NIfTI file. */
+  volume: async (id: string, name: string, signal?: AbortSignal): Promise<ArrayBuffer> => {
+    const path = `${of(id)}/${name}`
+    const { buffer, status, body } = await takeVolume(path, headersOf(author), signal)
+    if (buffer) return buffer
+    if (status === undefined) throw new Away()
+    throw refusal(status, path, body)
+  },
   strokes: (id: string) => json<T.StrokeList>(`${of(id)}/strokes`),
   /** `as`: who drew it; it may wait long enough for somebody else to sit here. */
   draw: (id: string, stroke: T.NewStroke, as: string) => json<T.StrokeSaved>(`${of(id)}/strokes`, stroke, as),
@@ -84,6 +96,10 @@ export const api = {
       `api/next?count=${count}&skip=${skip}${strategy ? `&strategy=${encodeURIComponent(strategy)}` : ""}`,
     ),
   strategies: () => json<T.Strategy[]>("api/strategies"),
+  /** The list of `medcl suggest` that is loaded, or null. */
+  suggestions: () => json<T.SuggestionList | null>("api/suggestions"),
+  /** Load a list, or forget it: an empty object. */
+  keepSuggestions: (content: unknown) => json<T.SuggestionList | null>("api/suggestions", content),
   statistics: () => json<T.Statistics>("api/statistics"),
   /** A file and its name. */
   file: async (address: string): Promise<{ name: string; content: Blob }> => {

@@ -28,6 +28,7 @@ export interface ModelState {
 
 export interface Project {
   name: string
+  key: string
   needs_setup: boolean
   found: string[]
   channels: string[]
@@ -165,6 +166,31 @@ export interface Suggestion {
   class_name: string
   score: number
   reason: string
+  /** First voxel and the one after the last along i, j, k; none: the whole slice. */
+  box: readonly (readonly [number, number])[] | null
+  /** Expected seconds of a person's time. */
+  cost_s: number | null
+}
+
+export interface ListedSuggestion extends Suggestion {
+  rank: number
+  drawn: boolean
+}
+
+export interface StrategyInfo {
+  name: string
+  description: string
+}
+
+/** A list that `medcl suggest` wrote. */
+export interface SuggestionList {
+  strategy: string
+  created: string
+  budget_s: number | null
+  left: number
+  left_s: number
+  unknown: number
+  places: ListedSuggestion[]
 }
 
 export interface Review {

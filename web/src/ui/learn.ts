@@ -2,9 +2,10 @@
 
 import type { App } from "../app"
 import { api } from "../net/api"
-import type { Job, Point } from "../net/types"
+import type { Job, Point, Strategy } from "../net/types"
 import { chart, type Curve } from "./chart"
 import { button, duration, fill, h, section } from "./dom"
+import { makeList } from "./list"
 
 export function curves(points: readonly Point[]): Curve[] {
   const names = [...new Set(points.flatMap((point) => Object.keys(point.values)))]
@@ -74,29 +75,48 @@ export function makeNext(app: App): HTMLElement & { go: (skip: boolean) => void 
   const skip = button("Skip", () => go(true), { title: "Not this one: the next best place" })
   const more = h("p", { class: "hint" })
 
-  void api.strategies().then(
-    (all) => {
-      strategy.append(...all.map((one) => h("option", { value: one.name, title: one.description }, one.name)))
-      strategy.addEventListener("change", () => {
-        more.textContent = all.find((one) => one.name === strategy.value)?.description ?? ""
-      })
-    },
-    () => {
-      strategy.hidden = true
-    },
-  )
+  let known: readonly Strategy[] = []
+  strategy.addEventListener("change", () => {
+    more.textContent = known.find((one) => one.name === strategy.value)?.description ?? ""
+  })
+
+  /** What can be chosen; a loaded list is one of them, and is chosen when it comes. */
+  async function offer(): Promise<void> {
+    try {
+      known = await api.strategies()
+    } catch {
+      strategy.hidden = known.length === 0
+      return
+    }
+    const before = strategy.value
+    fill(strategy, h("option", { value: "" }, "Recommended"), ...known.map((one) => h("option", { value: one.name, title: one.description }, one.name)))
+    const came = app.list !== null && !hadList
+    hadList = app.list !== null
+    strategy.value = came ? "list" : known.some((one) => one.name === before) ? before : ""
+    more.textContent = known.find((one) => one.name === strategy.value)?.description ?? ""
+  }
+  let hadList = false
+  void offer()
+  app.on("list", () => {
+    if ((app.list !== null) === hadList) return
+    if (app.list) {
+      strategy.append(h("option", { value: "list" }, "list")) // at once: Next may be asked for before the names come
+      strategy.value = "list"
+    }
+    void offer()
+  })
 
   function show(): void {
     const { suggestion } = app
     skip.disabled = !suggestion
     fill(reason, ...(suggestion
-      ? [h("strong", {}, suggestion.reason), h("br"), `${suggestion.case}, ${suggestion.plane} slice ${suggestion.slice + 1}: draw in the dashed circle.`]
+      ? [h("strong", {}, suggestion.reason), h("br"), `${suggestion.case}, ${suggestion.plane} slice ${suggestion.slice + 1}: draw in the dashed circle.${suggestion.cost_s === null ? "" : ` About ${duration(suggestion.cost_s)}.`}`]
       : ["Where would a stroke help most? Next takes you there."]))
   }
 
   app.on("suggestion", show)
   show()
   const element = section("Next", true,
-    h("div", { class: "buttons" }, button("Next place", () => go(false), { class: "main", key: "N" }), skip, strategy), reason, more)
+    h("div", { class: "buttons" }, button("Next place", () => go(false), { class: "main", key: "N" }), skip, strategy), reason, more, makeList(app))
   return Object.assign(element, { go })
 }

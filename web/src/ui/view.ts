@@ -66,6 +66,15 @@ export function makeView(app: App): View {
     high.value = digits(max)
   }
 
+  /** The window that this picture had before, or begins with; colour pictures have none. */
+  function firstWindow(): { preset: string; min: number; max: number } | null {
+    const known = windows.get(key())
+    if (known || desk.summary?.color !== false) return known ?? null
+    const name = firstPreset(app.project.channels[desk.channel] ?? "", viewer.values)
+    return { preset: name, ...presetWindow(PRESETS.find((one) => one.name === name)!, viewer.values) }
+  }
+  viewer.firstWindow = firstWindow
+
   function usePreset(name: string): void {
     const wanted = PRESETS.find((one) => one.name === name)
     if (!wanted) return
@@ -91,9 +100,8 @@ export function makeView(app: App): View {
     if (!summary || !viewer.grid) return
     if (shownKey !== key() && !desk.busy) {
       shownKey = key()
-      const known = windows.get(shownKey)
-      if (known) setWindow(known.preset, known.min, known.max)
-      else if (!summary.color) usePreset(firstPreset(app.project.channels[desk.channel] ?? "", viewer.values))
+      const first = firstWindow()
+      if (first) setWindow(first.preset, first.min, first.max)
     }
     if (summary.id !== shownCase?.id) {
       shownCase = summary

@@ -13,6 +13,7 @@ import numpy as np
 
 from medcl.data.labels import UNLABELLED
 from medcl.evaluation.metrics import dice
+from medcl.queries.pool import SliceKey
 
 EVERY = 8
 """One of so many drawn slices is held back,"""
@@ -22,9 +23,6 @@ FIRST = 5
 
 AXES = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Plane -> axis of an array (K, J, I) of the view grid."""
-
-SliceKey = tuple[str, str, int]
-"""Case, plane, number of the slice."""
 
 
 @dataclass(frozen=True)

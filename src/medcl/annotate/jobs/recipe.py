@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from medcl.annotate.jobs.processes import threads
 from medcl.annotate.schemas import NewJob
 from medcl.errors import SettingsError, unknown_name
-from medcl.settings import TrainSettings
+from medcl.settings import TrainSettings, nested
 
 START: dict[str, Any] = {
     # Strokes come one at a time: a slice in which only Myo is drawn may well show LV.
@@ -48,7 +47,7 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
     unknown = [unknown_name("setting of a training here", key, ALLOWED) for key in wanted if key not in ALLOWED]
     if unknown:
         raise SettingsError(" ".join(unknown))
-    values = copy.deepcopy(START) | {"threads": threads()}
+    values = nested(START, {"threads": threads()})
     method = wanted.pop("method", {})
     method = {"name": method} if isinstance(method, str) else dict(method)
     method = {"name": asked.method or method.get("name", "medcl")} | method
@@ -60,11 +59,11 @@ def settings_for(asked: NewJob, *, start: Path | None) -> dict[str, Any]:
             "'medcl train'."
         )
     if start is not None:
-        values = _over(values, GO_ON)
+        values = nested(values, GO_ON)
         if method["name"] == "medcl":
             method = GO_ON_MEDCL | method
         backbone = {"weights": str(start)} | backbone
-    return _over(values, wanted) | {"method": method, "backbone": backbone or "unet"}
+    return nested(values, wanted) | {"method": method, "backbone": backbone or "unet"}
 
 
 def has_file(settings: Mapping[str, Any]) -> bool:
@@ -82,31 +81,3 @@ def check(asked: NewJob) -> None:
     values = settings_for(asked, start=None)
     rest = {key: value for key, value in values.items() if key not in ("method", "backbone")}
     TrainSettings.parse(rest, where="settings")
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn 'optim.ema': 0.9 into 'optim': {'ema': 0.9}.
-
-    Raises:
-        SettingsError: A path through a single value.
-    """
-    result: dict[str, Any] = {}
-    for key, value in settings.items():
-        *path, last = key.split(".")
-        target = result
-        for part in path:
-            inner = target.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise SettingsError(f"settings: '{part}' of '{key}' is a single value, not a group of settings.")
-            target = inner
-        known = target.get(last)
-        target[last] = _over(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
-    return result
-
-
-def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in changes.items():
-        known = result.get(key)
-        result[key] = _over(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
-    return result

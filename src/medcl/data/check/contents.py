@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from medcl.data.check.findings import Finding, shorten
 from medcl.data.dataset import Dataset
 from medcl.data.labels import LabelTable, parse_labels
 from medcl.data.layout import SPLITS, Case, Problem, Split, entries, find_cases, find_maps
+from medcl.data.raters import Kind, fused_names, how_to_learn, people_of
 from medcl.errors import DataError, unknown_name
 from medcl.files import read_json
 
@@ -33,10 +34,17 @@ class CaseFiles:
     Attributes:
         case: The case as the dataset sees it.
         scribbles: Scribble files by annotator; the annotator is '' where the files lie in `scribblesTr` itself.
+        labels: Dense labels by rater, where the case has no label that is nobody's in particular.
     """
 
     case: Case
     scribbles: dict[str, Path]
+    labels: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def annotated(self) -> bool:
+        """Whether anybody drew strokes or labels for it."""
+        return bool(self.scribbles or self.labels or self.case.label is not None)
 
 
 @dataclass(frozen=True)
@@ -95,18 +103,13 @@ def read_contents(folder: Path, scribbles: str | None = None) -> Contents:
         problems = list(dataset.problems)
     findings += [_from_problem(problem, folder, cases) for problem in problems]
     files = _collect(folder, people, cases, findings)
+    raters = people_of(folder, "labels")
     if len(people) > 1:
-        findings.append(
-            Finding(
-                "note",
-                "several-annotators",
-                None,
-                None,
-                f"the scribble folders hold one folder per annotator: {shorten(people)}; all were checked",
-                "Name the one to train on (option scribbles)",
-                {"annotators": list(people)},
-            )
-        )
+        text = f"the scribble folders hold one folder per annotator: {shorten(people)}; all were checked"
+        findings.append(_several("scribbles", people, text))
+    if raters and any(one.labels for one in files if one.case.split == "Tr"):
+        text = f"labelsTr holds one folder per rater: {shorten(raters)}"
+        findings.append(_several("labels", raters, text))
     if not cases["Tr"]:
         findings.append(
             Finding(
@@ -121,6 +124,12 @@ def read_contents(folder: Path, scribbles: str | None = None) -> Contents:
     return Contents(folder, labels, channels, files, tuple(findings))
 
 
+def _several(kind: Kind, people: tuple[str, ...], text: str) -> Finding:
+    return Finding(
+        "note", "several-annotators", None, None, text, how_to_learn(kind, len(people)), {"annotators": list(people)}
+    )
+
+
 def _annotators(folder: Path, wanted: str | None) -> tuple[str, ...]:
     """Return the sub-folders of the scribble folders that are to be checked; ('',) where there are none."""
     people: list[str] = []
@@ -128,7 +137,8 @@ def _annotators(folder: Path, wanted: str | None) -> tuple[str, ...]:
         base = folder / f"scribbles{split}"
         if base.is_dir() and not entries(base, folders=False)[0]:
             people += sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith("."))
-    people = list(dict.fromkeys(people))
+    fused = fused_names(folder, "scribbles")  # made from people's strokes: nobody's own
+    people = [name for name in dict.fromkeys(people) if name not in fused or name == (wanted or "").rpartition("/")[2]]
     if wanted is not None:
         name = wanted.rstrip("/").rpartition("/")[2]
         if name not in people:
@@ -192,4 +202,13 @@ def _collect(
                     text = f"{path.relative_to(folder).as_posix()}: no image of this name in images{split}."
                     problems.append(Problem("map-without-image", case_id, text, False))
             findings += [_from_problem(problem, folder, cases) for problem in problems]
-    return tuple(CaseFiles(case, drawn[split, case.id]) for split in SPLITS for case in cases[split])
+    labels: dict[tuple[Split, str], dict[str, Path]] = {}
+    for split in SPLITS:
+        for rater in people_of(folder, "labels"):
+            for case_id, path in find_maps(folder / f"labels{split}" / rater)[0].items():
+                labels.setdefault((split, case_id), {})[rater] = path
+    return tuple(
+        CaseFiles(case, drawn[split, case.id], labels.get((split, case.id), {}) if case.label is None else {})
+        for split in SPLITS
+        for case in cases[split]
+    )

@@ -98,7 +98,8 @@ class Inspection:
                 file = self.contents.relative(path)
                 self.findings += self._look(DrawnCase(case.id, file, scribble, fitting, margin, grid))
         self._compare(files, drawn, label)
-        self._count_classes(files, drawn, label)
+        dense = [label] if case.label is not None else self._read_people(files, reference, geometry)
+        self._count_classes(files, list(drawn.values()) or [one for one in dense if one is not None])
 
     def finish(self) -> None:
         """Check what only shows when all cases have been seen."""
@@ -173,7 +174,7 @@ class Inspection:
         return geometry, reference, inside
 
     def _read_map(
-        self, files: CaseFiles, path: Path, kind: str, encoding: Encoding | None
+        self, files: CaseFiles, path: Path, kind: str, encoding: Encoding | None, *, by: str = ""
     ) -> tuple[np.ndarray | None, Geometry | None]:
         """Read a map; None in place of the map where it cannot be used, of the geometry where it cannot be read."""
         case, file = files.case.id, self.contents.relative(path)
@@ -190,8 +191,19 @@ class Inspection:
         result, found = check_values(case, file, array, values)
         self.findings += found
         if result is not None and not found and result.min() != result.max():
-            self._duplicates.add(kind, fingerprint(result), files.case.split, case, file)
+            self._duplicates.add(kind, by + fingerprint(result), files.case.split, case, file)
         return result, grid
+
+    def _read_people(
+        self, files: CaseFiles, reference: Path | None, geometry: Geometry | None
+    ) -> list[np.ndarray | None]:
+        """Read what each rater labelled in a case without a label that is nobody's in particular."""
+        table, maps = self.contents.labels, []
+        for rater, path in files.labels.items():
+            label, grid = self._read_map(files, path, "label", table.dense if table else None, by=rater)
+            self._check_grid(files, path, grid, reference, geometry)
+            maps.append(label)
+        return maps
 
     def _check_grid(
         self,
@@ -228,18 +240,17 @@ class Inspection:
                 other = self.contents.relative(case.label)
                 self.findings += compare_maps(case.id, file, first, other, label, classes, dense=True)
 
-    def _count_classes(self, files: CaseFiles, drawn: dict[str, np.ndarray], label: np.ndarray | None) -> None:
+    def _count_classes(self, files: CaseFiles, maps: list[np.ndarray]) -> None:
         """Count in which training cases each class is shown; say where nothing is."""
         case = files.case
-        maps = list(drawn.values()) or ([label] if label is not None else [])
         shown = {int(value) for array in maps for value in np.unique(array)} - {UNLABELLED}
         if case.split == "Tr":
             self._drawn_in.update(shown)
             self._sources += bool(shown)
-            if not files.scribbles and case.label is None:
+            if not files.annotated:
                 text, todo = "has neither scribble nor label", "Nothing: it serves as an image without annotation"
                 self.findings.append(Finding("note", "case-not-annotated", case.id, None, text, todo))
-        elif case.split == "Val" and not files.scribbles and case.label is None:
+        elif case.split == "Val" and not files.annotated:
             text, todo = "has nothing to validate on", "Add its dense label to labelsVal, or move it to imagesTs"
             self.findings.append(Finding("warning", "validation-not-annotated", case.id, None, text, todo))
 

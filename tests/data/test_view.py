@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcl.annotate.view import View
 from medcl.data.geometry import Geometry
+from medcl.data.view import View
 
 
 @st.composite
