@@ -210,7 +210,9 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.out.with_suffix("")
     work.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+    content: dict[str, Any] = (
+        json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {"rows": []}
+    )
     content |= {"images": arguments.images, "tests": arguments.tests, "steps": arguments.steps, "seed": 0}
     content |= {"versions": versions(), "code": code_version(), "machine": machine()}
     rows = content["rows"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from annotator import Annotator, cpu_seconds, machine, phantoms, served, write
+from annotate_person import Annotator, cpu_seconds, machine, phantoms, served, write
 
 USEFUL = 0.75
 

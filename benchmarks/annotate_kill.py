@@ -26,7 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from annotating import Annotator, Saved, Server, drawing, make_folder
+from annotate_crowd import Drawer, Saved, Server, drawing, make_folder
 from medcl.annotate.runs import unpack
 from medcl.data.dataset import Dataset
 from medcl.data.labels import UNLABELLED
@@ -69,8 +69,7 @@ def run(scratch: Path, rounds: int, *, training: bool, seed: int = 0, longest: f
             starts.append(server.start())
             kind = KINDS[number % 3] if training else "server"
             people = [
-                Annotator(server, names, SIZE, seed=100 * number + who, pause=0.02, patient=True)
-                for who in range(PEOPLE)
+                Drawer(server, names, SIZE, seed=100 * number + who, pause=0.02, patient=True) for who in range(PEOPLE)
             ]
             with drawing(people):
                 if training:
@@ -111,7 +110,7 @@ def _begin_training(server: Server, problems: list[str]) -> None:
         problems.append(f"POST /api/jobs: {answer.status_code} {answer.text[:200]}")
 
 
-def _wait_for_strokes(people: list[Annotator], enough: int = 10, patience: float = 60.0) -> None:
+def _wait_for_strokes(people: list[Drawer], enough: int = 10, patience: float = 60.0) -> None:
     until = time.monotonic() + patience
     while time.monotonic() < until and sum(len(annotator.saved) for annotator in people) < enough:
         time.sleep(0.05)

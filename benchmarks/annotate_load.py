@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from annotating import Annotator, Server, drawing, make_folder
+from annotate_crowd import Drawer, Server, drawing, make_folder
 from medcl.files import write_json
 
 
@@ -67,7 +67,7 @@ def run(
         ready = server.start()
         annotators = [
             # pairs share a scan, and every fifth person looks in on the first one
-            Annotator(server, [names[who % cases]] * 3 + names[:1] * (who % 5 == 0), size, seed=who, pause=pause)
+            Drawer(server, [names[who % cases]] * 3 + names[:1] * (who % 5 == 0), size, seed=who, pause=pause)
             for who in range(people)
         ]
         visitor = Visitor(server, names)

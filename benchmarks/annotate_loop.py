@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from annotator import Annotator, Truth, machine, phantoms, served, train, wait_for, write
+from annotate_person import Annotator, Truth, machine, phantoms, served, train, wait_for, write
 from medcl.annotate import Client
 
 

@@ -40,7 +40,7 @@ def main() -> None:
         write_image(folder / "imagesTr" / "scan_0000.nii.gz", Image(array, geometry))
         write_json(folder / "dataset.json", {"labels": {"background": 0, "organ": 1, "ignore": 2}})
         command = [sys.executable, "-m", "medcl", "annotate", str(folder), "--no-browser", "--port", "8799"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
             try:
                 measure(_address(process), array.nbytes, options.repeats)
             finally:

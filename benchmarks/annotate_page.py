@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from annotating import TOKEN, Server
+from annotate_crowd import TOKEN, Server
 from medcl.data.geometry import Geometry, Image
 from medcl.data.io import write_image
 from medcl.files import write_json

@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--masks-per-cell", type=float, default=1.5)
     arguments = parser.parse_args()
     shared = {"cell_mm": arguments.cell_mm, "step": arguments.step, "masks_per_cell": arguments.masks_per_cell}
-    content: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+    content: dict[str, Any] = (
+        json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {"rows": []}
+    )
     content |= {"settings": shared, "seed": 0, "versions": versions(), "code": code_version(), "machine": machine()}
     rows = content["rows"]
     done = {(row["set"], row["case"], row["structure"], row["slice"], row["variant"]) for row in rows}

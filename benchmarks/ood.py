@@ -58,7 +58,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     options = {"backwards": arguments.backwards, "only_judged": arguments.judged}
-    found: dict[str, Any] = json.loads(arguments.out.read_text())["sets"] if arguments.out.is_file() else {}
+    found: dict[str, Any] = (
+        json.loads(arguments.out.read_text(encoding="utf-8"))["sets"] if arguments.out.is_file() else {}
+    )
     for name in arguments.only or SETS:
         folder = arguments.phantom if name == "phantom" else arguments.data / name.split(",")[0]
         if folder is None:
@@ -95,9 +97,9 @@ def one_set(
                     places[case.id], list(judged(model, dataset.read_image(case), fitted, donors, number, copies))
                 )
             print(f"{name}: test scan {number + 1} of {len(tested)}", flush=True)
-    left_out = json.loads((kept / "training.json").read_text())
+    left_out = json.loads((kept / "training.json").read_text(encoding="utf-8"))
     done = [place for place in places.values() if place.is_file()]
-    rows = [row for place in done for row in json.loads(place.read_text())]
+    rows = [row for place in done for row in json.loads(place.read_text(encoding="utf-8"))]
     scores = np.array([combined(parts) for parts in left_out["mahalanobis"]])
     for row in rows:
         row["ways"] = ways(row)

@@ -71,7 +71,9 @@ def main() -> None:
                     "overlap": 0.25,
                 }
                 call = [sys.executable, "-c", _CHILD, str(model), str(image), f"{folder}/out", json.dumps(options)]
-                found = json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+                found = json.loads(
+                    subprocess.run(call, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+                )
                 ndim = NETWORKS[name].get("ndim", 2)
                 megavoxels = size[0] * size[1] * size[2] / 1e6
                 rows.append(

@@ -47,7 +47,7 @@ def main() -> None:
         for part in arguments.parts:
             call = [sys.executable, __file__, "--part", part, "--size", arguments.size, "--inputs", str(side)]
             call += ["--threads", str(arguments.threads), "--repeats", str(arguments.repeats)]
-            done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8")
             found = json.loads(done.stdout.splitlines()[-1])
             rows.append({"part": part, "size": arguments.size, "input": side, "threads": arguments.threads, **found})
             print(json.dumps(rows[-1]), flush=True)

@@ -166,7 +166,9 @@ for name in medcl.annotate.__all__:
     else:
         raise AssertionError(name)
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -195,7 +197,9 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 for name in {sorted(m for m in modules() - {"medcl.__main__"} if room(m) not in WITH_EXTRA or m.count(".") == 1)!r}:
     importlib.import_module(name)
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -204,7 +208,7 @@ for name in {sorted(m for m in modules() - {"medcl.__main__"} if room(m) not in 
 
 @functools.cache
 def tracked() -> tuple[Path, ...]:
-    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8")
     if done.returncode:
         pytest.skip("not a git checkout: nothing to say about what is tracked")
     return tuple(ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file())
@@ -228,3 +232,20 @@ def test_no_images_or_weights_are_tracked() -> None:
             assert path.parent == ROOT / "docs" / "images", path
         built = SOURCE / "annotate" / "page" in path.parents  # with the viewer inside; `make web` writes it
         assert path.stat().st_size <= (1_500_000 if built else 500_000), path
+
+
+def _without_encoding(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or {"encoding", None} & {keyword.arg for keyword in node.keywords}:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        named = {keyword.arg for keyword in node.keywords}
+        whole_file = (name == "read_text" and not node.args) or (name == "write_text" and len(node.args) == 1)
+        if whole_file or (name in ("run", "Popen", "check_output") and "text" in named):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+
+
+def test_texts_do_not_depend_on_the_locale() -> None:
+    # SimpleITK's writer of DICOM sets the locale of the whole process to C, where only ASCII can be read.
+    roots = (SOURCE, ROOT / "tests", ROOT / "benchmarks")
+    assert [found for root in roots for path in root.rglob("*.py") for found in _without_encoding(path)] == []

@@ -47,11 +47,11 @@ def test_speed_and_memory_reach_the_page(tmp_path: Path) -> None:
         "times_torch_fp32": {"flips": 12.34},
         "same_class_as_torch_fp32": {"OpenVINO bf16": 0.99995},
     }
-    (tmp_path / "predict_memory.json").write_text(json.dumps(memory))
-    (tmp_path / "predict_speed.json").write_text(json.dumps(speed))
+    (tmp_path / "predict_memory.json").write_text(json.dumps(memory), encoding="utf-8")
+    (tmp_path / "predict_speed.json").write_text(json.dumps(speed), encoding="utf-8")
     rate = {"slices_per_cpu_second": 141.6, "slices_per_second": 99.9}
     strokes = {"slices": 200, "size": [256, 256], "load": 1.0, "presets": {"quick": rate}}
-    (tmp_path / "stroke_speed.json").write_text(json.dumps(strokes))
+    (tmp_path / "stroke_speed.json").write_text(json.dumps(strokes), encoding="utf-8")
     lines = script("results").speed_lines(tmp_path)
     assert "| 600 x 512 x 512 | 2D | 3.21 | 41.0 | 0.26 | 0.31 |" in lines
     assert "| OpenVINO bf16, flips | 0.500 |" in lines
@@ -79,7 +79,7 @@ def test_the_annotation_page_reaches_the_page(tmp_path: Path) -> None:
     difference = {"entropy-rarity - random": {**point, "seeds_in_favour": 1, "seeds": 1}}
     summary = {"mean": {"entropy-rarity": [0.5, 0.62], "random": [0.5, 0.6]}, "difference": difference}
     for name, content in {"first": first, "kill": kill, "loop": {"summary": summary, "runs": [{}]}}.items():
-        (tmp_path / f"annotate_{name}.json").write_text(json.dumps(content))
+        (tmp_path / f"annotate_{name}.json").write_text(json.dumps(content), encoding="utf-8")
     page = script("results").page(tmp_path)
     assert "| 120 s | never, 51 s |" in page
     assert "mean Dice of all cases after 2 minutes, 10 strokes |  | 0.600 |" in page

@@ -44,7 +44,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         "import sys\nfrom medcl.cli import app\ntry:\n    app(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
@@ -60,7 +62,9 @@ def test_every_command_and_option_explains_itself(name: str) -> None:
 @pytest.mark.parametrize("arguments", [["--version"], ["-m", "--version"]])
 def test_version(arguments: list[str]) -> None:
     if arguments[0] == "-m":
-        done = subprocess.run([sys.executable, "-m", "medcl", "--version"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "medcl", "--version"], capture_output=True, text=True, check=True, encoding="utf-8"
+        )
         output = done.stdout
     else:
         output = runner.invoke(app, arguments).output

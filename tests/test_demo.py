@@ -38,8 +38,8 @@ def test_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_foreign_files_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "scores").mkdir()
-    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--overwrite"])
     assert result.exit_code == 1
     assert "choose another folder" in result.stderr
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"

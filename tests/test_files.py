@@ -12,20 +12,20 @@ from medcl.files import atomic_folder, atomic_folders, atomic_write, check_place
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "new" / "scores.csv"
     with atomic_write(target) as temporary:
-        temporary.write_text("dice\n0.9\n")
+        temporary.write_text("dice\n0.9\n", encoding="utf-8")
         assert not target.exists()
         assert temporary.parent == target.parent
         assert temporary.name.endswith("scores.csv")
-    assert target.read_text() == "dice\n0.9\n"
+    assert target.read_text(encoding="utf-8") == "dice\n0.9\n"
     assert [path.name for path in target.parent.iterdir()] == ["scores.csv"]
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), atomic_write(target) as temporary:
-        temporary.write_text(f"half {1 // 0}")
-    assert target.read_text() == "old"
+        temporary.write_text(f"half {1 // 0}", encoding="utf-8")
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -57,18 +57,18 @@ def test_a_folder_replaces_an_older_one(tmp_path: Path) -> None:
     for content in ("one", "two"):
         with atomic_folder(target) as temporary:
             (temporary / "deep").mkdir()
-            (temporary / "deep" / "weights").write_text(content)
-        assert (target / "deep" / "weights").read_text() == content
+            (temporary / "deep" / "weights").write_text(content, encoding="utf-8")
+        assert (target / "deep" / "weights").read_text(encoding="utf-8") == content
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
-    (target / "weights").write_text("old")
+    (target / "weights").write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), atomic_folder(target):
         raise ZeroDivisionError
-    assert (target / "weights").read_text() == "old"
+    assert (target / "weights").read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -103,7 +103,7 @@ def test_folders_take_their_places_together_or_not_at_all(tmp_path: Path, monkey
 
 
 def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
-    (tmp_path / "model").write_text("a file")
+    (tmp_path / "model").write_text("a file", encoding="utf-8")
     with pytest.raises(DataError, match="expected a folder or nothing"), atomic_folder(tmp_path / "model"):
         pass
 
@@ -143,4 +143,4 @@ def test_digest_is_sha256(tmp_path: Path) -> None:
 
 def test_json_written_is_plain_json(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": 2})
-    assert list(json.loads((tmp_path / "a.json").read_text())) == ["b", "a"]
+    assert list(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))) == ["b", "a"]

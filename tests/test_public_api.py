@@ -32,5 +32,7 @@ def test_dir_offers_all_public_names() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     code = "import sys, medcl; print([m for m in ('torch', 'numpy', 'pydantic', 'SimpleITK') if m in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
     assert output.strip() == "[]"

@@ -47,7 +47,7 @@ def tree(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Path]:
     """Give the folder around the data set, and check afterwards that nothing but the data set changed in it."""
-    (tmp_path / "secret.txt").write_text("not for you")
+    (tmp_path / "secret.txt").write_text("not for you", encoding="utf-8")
 
     def others() -> dict[str, str]:
         return {path: digest for path, digest in tree(tmp_path).items() if not path.startswith(f"{tmp_path}/tiny")}

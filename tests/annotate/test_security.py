@@ -176,7 +176,7 @@ def test_a_state_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "tiny")
-    (folder / ".medcl").write_text("in the way")
+    (folder / ".medcl").write_text("in the way", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be made"):
         create_app(folder, token=TOKEN)
 

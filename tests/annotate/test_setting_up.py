@@ -153,7 +153,7 @@ def test_a_scan_that_is_a_link_to_elsewhere(tmp_path: Path) -> None:
 def test_folders_without_scans(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found nothing"):
         create_app(tmp_path / "nowhere", token=TOKEN)
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match="found a file"):
         create_app(tmp_path / "file", token=TOKEN)
     (tmp_path / "empty").mkdir()
@@ -167,7 +167,42 @@ def test_a_project_has_a_key_of_its_own(tmp_path: Path) -> None:
         folder = make_dataset(tmp_path / place / "tiny")
         with serving(create_app(folder, token=TOKEN)) as client:
             keys.append(client.get("/api/project").json()["key"])
-        assert keys[-1] == (folder / ".medcl" / "id").read_text()
+        assert keys[-1] == (folder / ".medcl" / "id").read_text(encoding="utf-8")
     assert len(set(keys)) == 2
     with serving(create_app(folder, token=TOKEN)) as client:
         assert client.get("/api/project").json()["key"] == keys[1]  # the same on the next day
+
+
+def test_channels_in_files_of_their_own(tmp_path: Path) -> None:
+    home = tmp_path / "scans"
+    array = np.random.default_rng(0).integers(0, 1000, (1, *UPRIGHT.size)).astype(np.int16)
+    for name in ("a/p1_0000.nii.gz", "a/p1_0001.nii.gz", "b/p1_0000.nii.gz", "b/p1_0001.nii.gz"):
+        write_image(home / name, Image(array, UPRIGHT))
+    with serving(create_app(home, token=TOKEN)) as client:
+        project = client.post("/api/project/setup", json=ORGANS).json()
+        assert (project["cases"], project["channels"]) == (2, ["CT 1", "CT 2"])
+        assert [row["id"] for row in client.get("/api/cases").json()] == ["a_p1", "b_p1"]
+    names = sorted(path.name for path in (home / "medcl-dataset" / "imagesTr").iterdir())
+    assert names == ["a_p1_0000.nii.gz", "a_p1_0001.nii.gz", "b_p1_0000.nii.gz", "b_p1_0001.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "case", "word"),
+    [
+        (("p1_0000", "p2_0000"), ["p1", "p2"], ""),  # one channel each: the number is none of the name
+        (("scan_1234", "scan_1235"), ["scan_1234", "scan_1235"], ""),  # no _0000: part of the name
+        (("p1_0000", "p1_0002"), [], "once each"),
+        (("p1_0000", "p1_0001", "p2_0000"), [], "as many channels in every case, got 1 in p2 and 2 in p1"),
+    ],
+)
+def test_numbers_at_the_end_of_names(tmp_path: Path, names: tuple[str, ...], case: list[str], word: str) -> None:
+    home = tmp_path / "scans"
+    for name in names:
+        write_image(home / f"{name}.nii.gz", Image(np.zeros((1, *UPRIGHT.size), np.int16), UPRIGHT))
+    with serving(create_app(home, token=TOKEN)) as client:
+        answer = client.post("/api/project/setup", json=ORGANS)
+        assert answer.status_code == (422 if word else 200)
+        if word:
+            assert word in answer.json()["message"]
+        else:
+            assert [row["id"] for row in client.get("/api/cases").json()] == case

@@ -266,7 +266,8 @@ def test_torchvision_whose_compiled_part_is_missing_is_imported_all_the_same(
     from medcl.backbones import optional
 
     (tmp_path / "torchvision.py").write_text(
-        "import torch\ntorch.library.register_fake('torchvision::nms')(lambda dets, scores, iou_threshold: dets)\n"
+        "import torch\ntorch.library.register_fake('torchvision::nms')(lambda dets, scores, iou_threshold: dets)\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RuntimeError, match="torchvision::nms does not exist"):

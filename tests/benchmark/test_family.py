@@ -78,7 +78,7 @@ def job(
     write_json(folder / "benchmark.json", facts)
     lines = ["view,truth,case,structure,metric,value", "auto,labels,p1,LV,hd95_mm,200", "none,labels,p1,LV,dice,0"]
     lines += [f"auto,labels,p{i},LV,dice,{value}" for i, value in enumerate(dice)]
-    (folder / "scores.csv").write_text("\n".join([*lines, "auto,labels,p9,LV,dice,nan"]) + "\n")
+    (folder / "scores.csv").write_text("\n".join([*lines, "auto,labels,p9,LV,dice,nan"]) + "\n", encoding="utf-8")
 
 
 def test_dice_of_a_benchmark_on_equal_data_only(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def _with_one_folder(job: Job, hearts: Path, tmp_path: Path) -> Job:
         plain.mkdir()
         for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (plain / name).symlink_to(hearts / name)
-        content = json.loads((hearts / "dataset.json").read_text())
+        content = json.loads((hearts / "dataset.json").read_text(encoding="utf-8"))
         del content["labels"]["ignore"]
-        (plain / "dataset.json").write_text(json.dumps(content))
+        (plain / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return replace(job, entry=job.entry.model_copy(update={"folder": str(plain)}))
 
 

@@ -73,7 +73,7 @@ def test_jobs_take_a_gpu_where_there_are_any(tmp_path: Path, monkeypatch: pytest
     assert fake.asked[0] == (str(tmp_path), str(tmp_path / "a"), 2)
     assert pool.ended(0.1) == [(tmp_path / "a", 0)]
     assert pool.ended(0.1) == [(tmp_path / "b", FAILED)]
-    assert "the machine is gone" in (tmp_path / "b" / "job.log").read_text()
+    assert "the machine is gone" in (tmp_path / "b" / "job.log").read_text(encoding="utf-8")
     assert pool.ended(0.1) == []
     fake.answers[3] = RuntimeError("cancelled")
     pool.start(tmp_path / "a")

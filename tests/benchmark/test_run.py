@@ -77,7 +77,7 @@ def test_finished_jobs_are_never_repeated(tiny_recipe: Recipe, tmp_path: Path, f
     assert run_benchmark(tiny_recipe, tmp_path).complete
     assert len(fake.started) == 2
     assert (first.folder / "report.html").exists()
-    assert len((first.folder / "results.csv").read_text().splitlines()) == 1 + 2 * 2 * 2 * 5
+    assert len((first.folder / "results.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 * 2 * 2 * 5
 
 
 def test_a_failure_is_told_and_the_others_go_on(tiny_recipe: Recipe, tmp_path: Path, fake: FakePool) -> None:
@@ -217,7 +217,7 @@ def test_another_scoring_scores_again_without_training(tiny_recipe: Recipe, real
     do_job(job, real, lambda *told: None)
     assert finished(job, real)
     assert model.stat().st_mtime_ns == before
-    assert (job.folder(real) / "scores.csv").read_text().splitlines()[1].startswith("class,labels,")
+    assert (job.folder(real) / "scores.csv").read_text(encoding="utf-8").splitlines()[1].startswith("class,labels,")
 
 
 def test_a_locked_job_is_left_alone_and_a_broken_one_says_why(tiny_recipe: Recipe, tmp_path: Path) -> None:

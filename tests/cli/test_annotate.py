@@ -34,7 +34,7 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str, str]:
     """Start the command and return the process, what it printed and the address."""
     command = [sys.executable, "-m", "medcl", "annotate", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
+                               env={**os.environ, "PYTHONUNBUFFERED": "1"}, encoding="utf-8")  # fmt: skip
     assert process.stdout is not None
     printed = ""
     while "Ctrl-C" not in printed:

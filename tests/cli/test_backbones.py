@@ -94,7 +94,9 @@ def test_pretraining_then_training_from_it(hearts: Path, tmp_path: Path) -> None
     call = ["train", str(hearts), "--out", str(tmp_path / "run"), "--weights", str(file), "--budget", "1steps"]
     done = CliRunner().invoke(app, [*call, *small, "--set", "sample_pictures=0", "--set", "threads=1"])
     assert done.exit_code == 0, done.output
-    assert "weights: not in the file, start fresh: decoder, head, up" in (tmp_path / "run" / "train.log").read_text()
+    assert "weights: not in the file, start fresh: decoder, head, up" in (tmp_path / "run" / "train.log").read_text(
+        encoding="utf-8"
+    )
     done = CliRunner().invoke(app, [*call[:3], str(tmp_path / "wide"), *call[4:], "--set", "backbone.base=6"])
     assert done.exit_code == 1
     assert "expected the weights of this network, but they differ" in " ".join(done.output.split())

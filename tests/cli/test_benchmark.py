@@ -28,7 +28,7 @@ def recipe(tmp_path: Path) -> Path:
         "protocols": {"fast": {"budget": "6m"}, "full": {"budget": "1h"}},
     }
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 

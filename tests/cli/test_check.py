@@ -29,7 +29,7 @@ def dataset(tmp_path: Path) -> Path:
         ):
             nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
     content = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "a [bold] organ": 1, "ignore": 2}}
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return tmp_path
 
 

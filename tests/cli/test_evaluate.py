@@ -37,7 +37,10 @@ def test_scores_and_report(folder: Path) -> None:
     assert "3 cases: mean and 95 % interval" in output
     assert "organ 0.875" in output  # (1 + 7/8 + 6/8) / 3
     assert "<h1>Organ</h1>" in (folder / "out/report.html").read_text(encoding="utf-8")
-    assert json.loads((folder / "out/evaluation.json").read_text())["settings"]["surface Dice tolerance"] == "1 mm"
+    assert (
+        json.loads((folder / "out/evaluation.json").read_text(encoding="utf-8"))["settings"]["surface Dice tolerance"]
+        == "1 mm"
+    )
 
 
 def test_a_label_without_prediction_gives_exit_code_1(folder: Path) -> None:

@@ -55,7 +55,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_answer_everything(layout: Path) -> None:
     result = medcl("init", layout, *OPTIONS, "--group", "heart=RV,LV")
     assert result.exit_code == 0, result.output
-    content = json.loads((layout / "dataset.json").read_text())
+    content = json.loads((layout / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"background": 0, "RV": 1, "LV": 2, "ignore": 4}
     assert content["groups"] == {"heart": ["RV", "LV"]}
     assert "75.0 %" in result.output, "the table of values with their shares"
@@ -112,7 +112,7 @@ def test_questions_take_proposals_by_enter_and_ask_again_after_nonsense(layout: 
     assert "[proposal 4: value 4 covers 75.0 % of the pixels]" in result.output
     assert "expected an integer or 'none', got 'zero'" in result.output
     assert "expected a new name of a structure (or 'ignore'), got 'RV'" in result.output
-    content = json.loads((layout / "dataset.json").read_text())
+    content = json.loads((layout / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"background": 0, "RV": 1, "LV": 2, "ignore": 4}
 
 
@@ -121,5 +121,5 @@ def test_questions_about_files_come_before_those_about_values(flat: Path, tmp_pa
     result = medcl("init", flat, *OPTIONS, typed=f"\n\n\n{tmp_path / 'out'}\n")
     assert result.exit_code == 0, result.output
     assert "perhaps" in result.output
-    assert json.loads((tmp_path / "out/dataset.json").read_text())["numTraining"] == 1
+    assert json.loads((tmp_path / "out/dataset.json").read_text(encoding="utf-8"))["numTraining"] == 1
     assert sorted(path.name for path in flat.iterdir()) == ["p1.nii.gz", "p1_scribble.nii.gz"]

@@ -53,7 +53,7 @@ def test_a_broken_file_is_reported_and_the_exit_code_says_so(model, images, tmp_
     assert "b_0000.nii.gz" in "".join(result.stdout.replace("│", "").split())  # cells of the table are folded
     assert (tmp_path / "out/a.nii.gz").is_file()
     assert (tmp_path / "out/c.nii.gz").is_file()
-    report = json.loads((tmp_path / "out/prediction.json").read_text())
+    report = json.loads((tmp_path / "out/prediction.json").read_text(encoding="utf-8"))
     assert [failed["case"] for failed in report["failed"]] == ["b"]
 
 
@@ -74,7 +74,7 @@ def test_further_models_are_averaged_and_named_in_the_report(model, images, tmp_
     shutil.copytree(model, tmp_path / "second")
     result = run(model, images, "--out", tmp_path / "out", "--with", tmp_path / "second")
     assert result.exit_code == 0, result.output
-    report = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    report = json.loads((tmp_path / "out" / "prediction.json").read_text(encoding="utf-8"))
     assert report["options"]["averaged_with"] == [str(tmp_path / "second")]
     assert run(model, images, "--out", tmp_path / "alone").exit_code == 0
     both, alone = (nibabel.load(tmp_path / place / "a.nii.gz").get_fdata() for place in ("out", "alone"))
@@ -83,8 +83,10 @@ def test_further_models_are_averaged_and_named_in_the_report(model, images, tmp_
 
 def test_models_of_other_classes_are_refused_before_any_work(model, images, tmp_path):
     shutil.copytree(model, tmp_path / "second")
-    plan = json.loads((model / "plan.json").read_text())
-    (tmp_path / "second" / "plan.json").write_text(json.dumps({**plan, "classes": ["background", "liver"]}))
+    plan = json.loads((model / "plan.json").read_text(encoding="utf-8"))
+    (tmp_path / "second" / "plan.json").write_text(
+        json.dumps({**plan, "classes": ["background", "liver"]}), encoding="utf-8"
+    )
     result = run(model, images, "--out", tmp_path / "out", "--with", tmp_path / "second")
     assert result.exit_code == 1
     assert "expected the classes of the first model" in result.stderr

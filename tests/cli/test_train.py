@@ -53,7 +53,7 @@ def test_a_run_from_options_and_file(hearts: Path, tmp_path: Path) -> None:
     assert code == 0, stderr
     assert "3 steps in" in stdout
     assert str(out / "model") in stdout
-    settings = json.loads((out / "run.json").read_text())["settings"]
+    settings = json.loads((out / "run.json").read_text(encoding="utf-8"))["settings"]
     assert settings["method"]["name"] == "partial-ce"
     assert settings["seed"] == 5
     assert settings["optim"]["learning_rate"] == 1e-3
@@ -101,4 +101,4 @@ def test_an_edited_plan_is_used(hearts: Path, tmp_path: Path) -> None:
         "train", hearts, "--out", tmp_path / "run", "--plan", tmp_path / "plan.json", "--budget", "2steps", *FAST
     )
     assert code == 0, stderr
-    assert json.loads((tmp_path / "run" / "model" / "plan.json").read_text())["patch"] == [32, 48]
+    assert json.loads((tmp_path / "run" / "model" / "plan.json").read_text(encoding="utf-8"))["patch"] == [32, 48]

@@ -54,7 +54,7 @@ def test_predict_writes_maps_estimates_and_a_list(folder: Path) -> None:
     spread, unsure = (read_image(out / kind / "a.nii.gz") for kind in ("mutual_information", "uncertainty"))
     assert spread.geometry == unsure.geometry == read_image(folder / "data/imagesTr/a_0000.nii.gz").geometry
     assert (spread.array <= unsure.array + 1e-5).all()
-    report = json.loads((out / "prediction.json").read_text())
+    report = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
     assert report["options"]["uncertainty_from"] == {"name": "tta", "samples": 3, "seed": 0}
     row = report["written"][0]["estimates"]["organ"]
     assert row["low_ml"] <= row["volume_ml"] <= row["high_ml"]
@@ -65,7 +65,7 @@ def test_predict_writes_maps_estimates_and_a_list(folder: Path) -> None:
     assert "expected Dice (without labels)" in output
     html = (folder / "report/report.html").read_text(encoding="utf-8")
     assert "Reliability of the chosen class" in html
-    trust = json.loads((folder / "report/evaluation.json").read_text())["trust"]
+    trust = json.loads((folder / "report/evaluation.json").read_text(encoding="utf-8"))["trust"]
     assert trust["cases_with_probabilities"] == 2
     assert trust["expected_dice"]["cases"] <= 2
 
@@ -94,7 +94,8 @@ def test_calibrate_is_stored_told_and_applied(folder: Path) -> None:
     code, output = run("predict", folder / "model0", folder / "data/imagesTr", "--out", folder / "out")
     assert "calibrated: " in output
     assert (
-        "fitted on dense labels" in json.loads((folder / "out/prediction.json").read_text())["options"]["calibration"]
+        "fitted on dense labels"
+        in json.loads((folder / "out/prediction.json").read_text(encoding="utf-8"))["options"]["calibration"]
     )
     code, output = run(*asked, "--with", folder / "model1", "--most", 1)
     assert code == 0, output

@@ -44,7 +44,7 @@ def scribble(offset: int = 0) -> np.ndarray:
 
 def write_json(folder: Path, **changes: object) -> None:
     content = {"channel_names": {"0": "MR"}, "labels": LABELS, "file_ending": ".nii.gz", **changes}
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_ignore_that_nobody_named(dataset: Path) -> None:
 def test_files_are_checked_even_without_dataset_json(dataset: Path, text: str | None) -> None:
     (dataset / "dataset.json").unlink()
     if text is not None:
-        (dataset / "dataset.json").write_text(text)
+        (dataset / "dataset.json").write_text(text, encoding="utf-8")
     save(dataset / "scribblesTr" / "b.nii.gz", scribble()[:, :, :-1])
     (dataset / "imagesTr" / "c_0000.nii.gz").write_bytes(b"")
     report = check(dataset)
@@ -340,7 +340,7 @@ def test_same_image_and_same_scribble_twice(dataset: Path) -> None:
 
 def test_two_files_for_one_case(dataset: Path) -> None:
     save(dataset / "scribblesTr" / "a.nii", scribble())
-    (dataset / "imagesTr" / "notes.txt").write_text("hello")
+    (dataset / "imagesTr" / "notes.txt").write_text("hello", encoding="utf-8")
     assert kinds(check(dataset)) == [("warning", "stray-file", None), ("error", "duplicate-file", "a")]
 
 

@@ -33,7 +33,9 @@ def save(path: Path, array: Any, dtype: Any = np.int16) -> None:
 
 def describe(folder: Path, **content: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": HEART} | content))
+    (folder / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "MR"}, "labels": HEART} | content), encoding="utf-8"
+    )
     return folder
 
 
@@ -211,7 +213,7 @@ def test_a_folder_that_is_none_says_what_to_do(tmp_path: Path) -> None:
         Dataset.open(tmp_path / "missing")
     with pytest.raises(DataError, match=r"no dataset.json; write one with: medcl init"):
         Dataset.open(tmp_path)
-    (tmp_path / "dataset.json").write_text("[]")
+    (tmp_path / "dataset.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="expected a JSON object, got list"):
         Dataset.open(tmp_path)
     describe(tmp_path, channel_names={"1": "MR"})
@@ -258,8 +260,8 @@ def test_odd_names_are_all_found_and_fatal_ones_refused(mixed: Path) -> None:
     save(mixed / "imagesTr/deep_0007.nii.gz", np.zeros((1, 2, 4)))
     save(mixed / "imagesVal/both_0000.nii.gz", np.zeros((1, 2, 4)))
     save(mixed / "labelsTr/lonely.nii.gz", np.zeros((1, 2, 4)))
-    (mixed / "imagesTr/notes.txt").write_text("x")
-    (mixed / "imagesTr/.hidden.nii.gz").write_text("x")
+    (mixed / "imagesTr/notes.txt").write_text("x", encoding="utf-8")
+    (mixed / "imagesTr/.hidden.nii.gz").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match=r"both_0000.nii.gz and both_0000.nrrd are both of case both") as error:
         Dataset.open(mixed)
     for words in ("deep_0007.nii.gz: expected a name that ends in the channel (_0000)", "imagesTr and in imagesVal"):
@@ -294,8 +296,8 @@ def test_names_without_channel_suffix_are_one_channel(tmp_path: Path) -> None:
 
 def test_the_digest_follows_content_and_nothing_else(mixed: Path) -> None:
     before = Dataset.open(mixed)
-    (mixed / "dataset.json").write_text((mixed / "dataset.json").read_text() + "\n\n")
-    (mixed / "imagesTr/notes.txt").write_text("x")
+    (mixed / "dataset.json").write_text((mixed / "dataset.json").read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
+    (mixed / "imagesTr/notes.txt").write_text("x", encoding="utf-8")
     assert Dataset.open(mixed).digest == before.digest
     save(mixed / "scribblesTr/both.nii.gz", [[[4, 4, 0, 0], [1, 2, 3, 4]]])
     after = Dataset.open(mixed)
@@ -362,7 +364,7 @@ def test_indices_that_are_no_class_are_named(index: int) -> None:
 @pytest.mark.parametrize("name", ["mscmr", "acdc", "hippocampus", "curvas", "nuclei", "medscribble"])
 def test_real_sets_open_and_read(shared_data: Path, name: str) -> None:
     dataset = Dataset.open(shared_data / name, scribbles="annotator1" if name == "medscribble" else None)
-    known = json.loads((shared_data / name / "dataset.json").read_text())
+    known = json.loads((shared_data / name / "dataset.json").read_text(encoding="utf-8"))
     assert len(dataset.cases("Tr")) == known["numTraining"]
     assert dataset.problems == ()
     case = dataset.cases("Tr")[0]

@@ -96,7 +96,7 @@ def test_each_slice_has_its_own_slope(tmp_path: Path) -> None:
 
 def test_nested_folders_zips_and_companions(tmp_path: Path) -> None:
     write_series(tmp_path / "a" / "study" / "series")
-    (tmp_path / "a" / "readme.txt").write_text("not an image")
+    (tmp_path / "a" / "readme.txt").write_text("not an image", encoding="utf-8")
     write_slice(tmp_path / "a" / "report.dcm", 9, series="1.9", sop_class="1.2.840.10008.5.1.4.1.1.88.11", pixels=False)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for path in (tmp_path / "a").rglob("*"):

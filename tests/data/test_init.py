@@ -85,7 +85,7 @@ def test_answers_become_a_dataset_that_opens(layout: Path) -> None:
     report = medcl.init_dataset(
         layout, ignore=4, background=0, classes=HEART, channels=["LGE"], groups={"heart": ["RV", "Myo", "LV"]}, name="x"
     )
-    assert json.loads(report.path.read_text()) == {
+    assert json.loads(report.path.read_text(encoding="utf-8")) == {
         "name": "x",
         "channel_names": {"0": "LGE"},
         "labels": {"background": 0, "RV": 1, "Myo": 2, "LV": 3, "ignore": 4},
@@ -101,11 +101,11 @@ def test_answers_become_a_dataset_that_opens(layout: Path) -> None:
 
 
 def test_an_existing_description_is_kept_unless_forced(layout: Path) -> None:
-    (layout / "dataset.json").write_text("precious")
+    (layout / "dataset.json").write_text("precious", encoding="utf-8")
     given_answers: dict[str, Any] = {"ignore": 4, "background": 0, "classes": HEART, "channels": ["LGE"]}
     with pytest.raises(DataError, match="is there already; replace it with --force"):
         init_dataset(layout, **given_answers)
-    assert (layout / "dataset.json").read_text() == "precious"
+    assert (layout / "dataset.json").read_text(encoding="utf-8") == "precious"
     init_dataset(layout, **given_answers, force=True)
     assert Dataset.open(layout).classes[1:] == ("RV", "Myo", "LV")
 
@@ -348,7 +348,7 @@ def test_any_encoding_is_read_back_to_the_same_indices(
 
 @pytest.mark.parametrize("name", ["mscmr", "acdc", "hippocampus", "curvas", "nuclei", "medscribble"])
 def test_real_sets_get_the_description_they_came_with(shared_data: Path, tmp_path: Path, name: str) -> None:
-    known = json.loads((shared_data / name / "dataset.json").read_text())
+    known = json.loads((shared_data / name / "dataset.json").read_text(encoding="utf-8"))
     for source in (shared_data / name).iterdir():
         if source.is_dir() and source.name != "softTr":
             (tmp_path / name).mkdir(exist_ok=True)

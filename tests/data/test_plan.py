@@ -227,7 +227,7 @@ def test_same_data_same_plan_and_the_file_is_readable(tmp_path: Path) -> None:
     assert plan == plan_of(images)
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan
-    text = (tmp_path / "plan.json").read_text()
+    text = (tmp_path / "plan.json").read_text(encoding="utf-8")
     assert text.count("\n") > 20
     assert json.loads(text)["classes"] == ["background", "RV", "LV"]
 
@@ -248,14 +248,14 @@ def test_same_data_same_plan_and_the_file_is_readable(tmp_path: Path) -> None:
 def test_wrong_edits_are_refused_with_the_file_named(tmp_path: Path, edit: dict[str, Any], message: str) -> None:
     path = tmp_path / "plan.json"
     plan_of([scan((12, 48, 48), (5.0, 0.7, 0.7))]).save(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | edit), encoding="utf-8")
     with pytest.raises(SettingsError, match=message) as caught:
         Plan.load(path)
     assert "plan.json" in str(caught.value)
 
 
 def test_a_list_is_no_plan(tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text("[]")
+    (tmp_path / "plan.json").write_text("[]", encoding="utf-8")
     with pytest.raises(SettingsError, match="keys and values, got list"):
         Plan.load(tmp_path / "plan.json")
 
@@ -303,7 +303,7 @@ def test_the_plan_says_strides_and_kernels_and_people_may_edit_them(tmp_path: Pa
     assert plan.kernels is not None
     assert plan.kernels[0] == (1, 3, 3)
     plan.save(tmp_path / "plan.json")
-    values = json.loads((tmp_path / "plan.json").read_text())
+    values = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
     for edit, message in (
         ({"strides": [[2, 2]]}, "expected 3 positive numbers"),
         ({"kernels": [[3, 3, 3]]}, "expected one per level"),

@@ -49,7 +49,7 @@ def write_dataset(folder: Path) -> Path:
         if name in "bde":
             write_map(folder / f"labels{split}" / f"{name}.nii.gz", label, geometry)
     labels = {"background": 0, "RV": 1, "LV": 2, "ignore": IGNORE}
-    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": labels}))
+    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": labels}), encoding="utf-8")
     return folder
 
 
@@ -118,7 +118,7 @@ def test_any_change_of_sources_or_plan_gives_another_store(folder: Path, tmp_pat
     first, _ = prepare(folder, tmp_path / "cache")
     plan = make_plan(Dataset.open(folder))
     geometry = Geometry(SIZE, (6.0, 1.0, 1.0))
-    content = json.loads((folder / "dataset.json").read_text())
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     if change in ("image", "new case"):
         name = "a" if change == "image" else "new"
         values = np.random.default_rng(9).integers(0, 99, size=(1, *SIZE)).astype(np.int16)
@@ -133,7 +133,7 @@ def test_any_change_of_sources_or_plan_gives_another_store(folder: Path, tmp_pat
         content["annotated"] = {"c": ["RV"]}
     else:
         plan = plan.model_copy(update={"spacing_mm": (None, 1.5, 1.5)})
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     second, prepared = prepare(folder, tmp_path / "cache", plan)
     assert "a" in prepared
     assert second.path != first.path
@@ -152,9 +152,9 @@ def test_a_damaged_store_is_made_anew(folder: Path, tmp_path: Path, damage: str)
     elif damage == "no index":
         index.unlink()
     elif damage == "broken index":
-        index.write_text("{")
+        index.write_text("{", encoding="utf-8")
     else:
-        index.write_text(json.dumps(json.loads(index.read_text()) | {"format": -1}))
+        index.write_text(json.dumps(json.loads(index.read_text(encoding="utf-8")) | {"format": -1}), encoding="utf-8")
     again, prepared = prepare(folder, tmp_path / "cache")
     assert prepared == ["a", "b", "c", "d"]
     np.testing.assert_array_equal(again["a"].image, expected)
@@ -217,6 +217,7 @@ def start(folder: Path, cache: Path, pause: float) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(source)},
+        encoding="utf-8",
     )
 
 
@@ -266,7 +267,7 @@ def test_many_finish_at_the_same_moment_and_one_is_kept(folder: Path, tmp_path: 
     whole = {path.relative_to(store.path): path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
     target = tmp_path / "race" / "key"
     target.mkdir(parents=True)
-    (target / "store.json").write_text("{}")  # and a damaged one is in the way
+    (target / "store.json").write_text("{}", encoding="utf-8")  # and a damaged one is in the way
     barrier = threading.Barrier(6)
     found: list[object] = []
 

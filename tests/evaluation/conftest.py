@@ -40,5 +40,7 @@ def folder(tmp_path: Path) -> Path:
         strokes[:, 9, 8:11], strokes[:, 5, 5:12], strokes[:, 20, 2:18] = 2, 1, 0
         write_map(tmp_path / f"scribblesTs/{name}.nii.gz", strokes, GEOMETRY)
     labels = {"background": 0, "ring": 1, "core": 2, "ignore": IGNORE}
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "channel_names": {"0": "MR"}}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"labels": labels, "channel_names": {"0": "MR"}}), encoding="utf-8"
+    )
     return tmp_path

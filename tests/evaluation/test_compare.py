@@ -191,7 +191,7 @@ class TestMeaningOfValues:
         for case in range(4):
             rewrite(folder / f"labelsTs/case{case}.nii.gz", lambda array: np.array([0, 50, 200])[array])
         labels = {"background": 0, "ring": 50, "core": 200}
-        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
         with pytest.raises(DataError, match=r"unknown label value 1 .*known: background = 0, ring = 50"):
             evaluate(folder / "predictions/case0.nii.gz", folder / "labelsTs/case0.nii.gz")
         write_json(folder / "predictions" / REPORT, {"classes": ["background", "ring", "core"]})
@@ -205,17 +205,17 @@ class TestMeaningOfValues:
         assert evaluate(folder / "predictions", folder / "labelsTs", classes=names).complete
 
     def test_classes_nobody_looked_for(self, folder: Path) -> None:
-        content = json.loads((folder / "dataset.json").read_text())
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         content["annotated"] = {"case0": ["background", "ring"]}
-        (folder / "dataset.json").write_text(json.dumps(content))
+        (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
         result = evaluate(folder / "predictions", folder / "labelsTs")
         assert [row.state for row in result.scores if row.case == "case0"] == ["both", "not annotated"]
         assert result.get("dice", "core").cases == 3
 
     def test_background_nobody_looked_for_is_unlabelled(self, folder: Path) -> None:
-        content = json.loads((folder / "dataset.json").read_text())
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         content["annotated"] = {f"case{case}": ["ring", "core"] for case in range(4)}
-        (folder / "dataset.json").write_text(json.dumps(content))
+        (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
         rewrite(folder / "predictions/case0.nii.gz", lambda array: np.where(array == 0, 1, array))
         result = evaluate(folder / "predictions", folder / "labelsTs")
         assert [row.dice for row in result.scores if row.case == "case0"] == [1.0, 1.0]
@@ -225,8 +225,8 @@ class TestMeaningOfValues:
         [({"case0": ["liver"]}, "unknown class 'liver'"), (["case0"], 'expected "annotated" such as')],
     )
     def test_wrong_annotated(self, folder: Path, declared: object, text: str) -> None:
-        content = json.loads((folder / "dataset.json").read_text())
-        (folder / "dataset.json").write_text(json.dumps({**content, "annotated": declared}))
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        (folder / "dataset.json").write_text(json.dumps({**content, "annotated": declared}), encoding="utf-8")
         with pytest.raises(DataError, match=text):
             evaluate(folder / "predictions", folder / "labelsTs")
 
@@ -295,7 +295,7 @@ class TestFiles:
             rows = list(csv.DictReader(stream))
         assert [float(row["dice"]) for row in rows] == [row.dice for row in result.scores]
         assert rows[-1]["hd95_mm"] == "nan"
-        content = json.loads((folder / "out/evaluation.json").read_text())
+        content = json.loads((folder / "out/evaluation.json").read_text(encoding="utf-8"))
         assert content["scores"][-1]["hd95_mm"] is None
         assert content["summary"][0]["mean"] == result.summary[0].mean
         assert content["versions"]["medcl"] == medcl.__version__

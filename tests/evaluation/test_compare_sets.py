@@ -37,13 +37,13 @@ def test_the_same_scanner_is_like_and_another_is_not(tmp_path: Path) -> None:
     assert not like.unlike
     assert unlike.unlike
     assert unlike.distance.distance > like.distance.distance
-    content = json.loads((tmp_path / "out" / "compare.json").read_text())
+    content = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))
     assert content["unlike"] is True
     assert content["features_by"] == "simpleitk"
     assert str(tmp_path) not in json.dumps(content)
     named = {d["name"]: d for d in content["differences"]}
     assert named["voxel size y (mm)"]["mean_b"] == pytest.approx(1.6)
-    page = (tmp_path / "out" / "compare.html").read_text()
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     assert "B looks unlike A" in page
     assert page.count("data:image/png") == 8
 

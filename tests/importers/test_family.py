@@ -139,7 +139,7 @@ def test_another_folder_says_what_is_looked_for(made: tuple[str, Path, Tree], tm
     name, _, _ = made
     source = tmp_path / "other"
     source.mkdir()
-    (source / "holiday.txt").write_text("sun")
+    (source / "holiday.txt").write_text("sun", encoding="utf-8")
     with pytest.raises(DataError, match=r"expected (files of|one task)"):
         import_dataset(name, source, tmp_path / "out")
     with pytest.raises(SettingsError, match="unknown setting 'organ'"):

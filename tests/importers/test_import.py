@@ -142,7 +142,7 @@ def test_a_complete_data_set_needs_no_permission(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     TREES["la2018"](tmp_path / "tree")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("keep")
+    (tmp_path / "out" / "mine.txt").write_text("keep", encoding="utf-8")
     with pytest.raises(DataError, match="expected no folder or an empty one"):
         import_dataset("la2018", tmp_path / "tree", tmp_path / "out", allow_partial=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]

@@ -92,8 +92,10 @@ def acdc(root: Path, *, drawn: bool = False) -> Tree:
         folder = root / "database" / part / person
         folder.mkdir(parents=True)
         ed, es = frames
-        (folder / "Info.cfg").write_text(f"ED: {ed}\nES: {es}\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n")
-        (folder / "MANDATORY_CITATION.md").write_text("cite")
+        (folder / "Info.cfg").write_text(
+            f"ED: {ed}\nES: {es}\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n", encoding="utf-8"
+        )
+        (folder / "MANDATORY_CITATION.md").write_text("cite", encoding="utf-8")
         save(folder / f"{person}_4d.nii.gz", np.zeros((2, *SIZE), np.int16))
         for frame in frames:
             image, label = volume(100 * seed + frame, 3)
@@ -232,7 +234,7 @@ def msd(root: Path) -> Tree:
         else:
             content["test"].append(f"./imagesTs/{path.name}")
     (task / "imagesTr" / "._BRATS_001.nii.gz").write_bytes(b"rubbish of another system")
-    (task / "dataset.json").write_text(json.dumps(content))
+    (task / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return tree
 
 

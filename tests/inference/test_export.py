@@ -52,7 +52,10 @@ def test_onnx_gives_the_logits_of_torch(saved, tmp_path, ndim, settings, size):
     assert np.abs(session.run(["logits"], {"image": image})[0] - expected).max() < 1e-3
     plan = json.loads(session.get_modelmeta().custom_metadata_map["medcl_plan"])
     assert plan["classes"] == ["background", "a", "b"]
-    assert json.loads((tmp_path / "net.onnx.json").read_text())["largest_difference"] == report.largest_difference
+    assert (
+        json.loads((tmp_path / "net.onnx.json").read_text(encoding="utf-8"))["largest_difference"]
+        == report.largest_difference
+    )
 
 
 def test_an_export_into_the_model_folder_leaves_the_model_as_it_was(saved):

@@ -43,7 +43,7 @@ def test_a_run_folder_stands_for_its_model(saved, tmp_path):
 
 
 def test_the_card_says_what_a_reader_needs(saved):
-    card = (saved("unet", UNET) / "card.md").read_text()
+    card = (saved("unet", UNET) / "card.md").read_text(encoding="utf-8")
     for part in ("# Segmentation model: a, b", "unet (base=4, levels=2)", "| dice.a | 0.875 |", "| steps | 7 |", "MR"):
         assert part in card
 
@@ -74,16 +74,16 @@ def test_what_is_no_model_is_an_error(tmp_path, saved):
     with pytest.raises(ModelError, match=r"found no model\.json"):
         Model.load(tmp_path / "empty")
     folder = saved()
-    good = (folder / "model.json").read_text()
+    good = (folder / "model.json").read_text(encoding="utf-8")
     for text, message in (
         ("{", "expected JSON"),
         ("[]", "expected keys and values"),
         (json.dumps({**json.loads(good), "format": 99}), "expected model format 1, got 99"),
     ):
-        (folder / "model.json").write_text(text)
+        (folder / "model.json").write_text(text, encoding="utf-8")
         with pytest.raises(ModelError, match=message):
             Model.load(folder)
-    (folder / "model.json").write_text(good)
+    (folder / "model.json").write_text(good, encoding="utf-8")
     (folder / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match="weights are missing"):
         Model.load(folder)
@@ -225,9 +225,9 @@ def test_what_training_found_to_be_one_piece_is_one_piece(bright, box):
 
 def test_models_without_a_word_on_pieces_still_open(saved, box):
     folder = saved()
-    info = json.loads((folder / "model.json").read_text())
+    info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     del info["one_piece"]
-    (folder / "model.json").write_text(json.dumps(info))
+    (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
     assert Model.load(folder, device="cpu").info.one_piece == ()
 
 

@@ -50,7 +50,7 @@ def test_one_broken_file_costs_no_other(bright, box, tmp_path):
         "case4.nii.gz",
         "prediction.json",
     }
-    kept = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    kept = json.loads((tmp_path / "out" / "prediction.json").read_text(encoding="utf-8"))
     assert [entry["case"] for entry in kept["failed"]] == ["case2", "case3"]
     assert kept["engine"].startswith("torch fp32")
     assert kept["written"][0]["volumes_ml"] == {"a": pytest.approx(2 * 8 * 9 / 1000), "b": 0.0}
@@ -112,10 +112,10 @@ def test_maps_of_an_earlier_call_do_not_stay_beside_new_masks(bright, box, tmp_p
     strange.touch()
     outside = tmp_path / "outside.nii.gz"
     outside.touch()
-    note = json.loads((out / "prediction.json").read_text())
+    note = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
     note["written"][0]["files"] += ["probabilities/../outside.nii.gz", "../outside.nii.gz", "/etc/hostname"]
     note["written"].append({"files": ["p_1.nii.gz"]})  # no row of ours: it names no case
-    (out / "prediction.json").write_text(json.dumps(note))
+    (out / "prediction.json").write_text(json.dumps(note), encoding="utf-8")
 
     predict_files(bright(), images / "p_0000.nii.gz", out, uncertainty=True, ending=".nrrd")
     kept = {path.relative_to(out).as_posix() for path in out.rglob("*.n*") if path.parent != out}
@@ -123,7 +123,7 @@ def test_maps_of_an_earlier_call_do_not_stay_beside_new_masks(bright, box, tmp_p
     assert kept == {"uncertainty/p.nrrd", "uncertainty/p_1.nii.gz", "probabilities/p_0_mine.nii.gz", *others}
     assert outside.exists()
 
-    (out / "prediction.json").write_text("[]")  # somebody else's
+    (out / "prediction.json").write_text("[]", encoding="utf-8")  # somebody else's
     predict_files(bright(), images / "p_1_0000.nii.gz", out)
     assert others <= {path.relative_to(out).as_posix() for path in out.rglob("*")}
 
@@ -134,7 +134,7 @@ def test_cases_of_an_earlier_call_are_listed_on_or_told_of(bright, box, tmp_path
         write(images / f"{name}_0000.nii.gz", box)
 
     def listed() -> list[str]:
-        return [row["case"] for row in json.loads((out / "prediction.json").read_text())["written"]]
+        return [row["case"] for row in json.loads((out / "prediction.json").read_text(encoding="utf-8"))["written"]]
 
     predict_files(model, images, out)
     (out / "r.nii.gz").unlink()

@@ -93,12 +93,13 @@ def test_prompts_that_make_no_sense(prompts: Prompts, message: str, plan: Callab
 def test_prompts_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text(
-        '{"points": [{"of": "a", "at": [0, 1, 2]}], "boxes": [{"of": 1, "low": [0, 1, 1], "high": [0, 2, 2]}]}'
+        '{"points": [{"of": "a", "at": [0, 1, 2]}], "boxes": [{"of": 1, "low": [0, 1, 1], "high": [0, 2, 2]}]}',
+        encoding="utf-8",
     )
     found = read_prompts(str(path))
     assert found.points == (Point("a", [0, 1, 2]),)
     assert found.boxes == (Box(1, [0, 1, 1], [0, 2, 2]),)
-    path.write_text('{"points": [{"of": "a", "where": 3}]}')
+    path.write_text('{"points": [{"of": "a", "where": 3}]}', encoding="utf-8")
     with pytest.raises(DataError, match="expected"):
         read_prompts(str(path))
 

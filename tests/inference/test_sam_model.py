@@ -36,7 +36,7 @@ def folder(saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_saved_model_needs_no_file_of_weights(folder: Path) -> None:
-    settings = json.loads((folder / "model.json").read_text())["backbone_settings"]
+    settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))["backbone_settings"]
     assert "weights" not in settings
     first, again = (Model.load(folder, engine="torch", precision="fp32", device="cpu") for _ in range(2))
     masks = [m.predict(volume(), spacing_mm=(5, 1, 1)).mask for m in (first, again)]
@@ -70,15 +70,15 @@ def test_prompts_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     image = tmp_path / "case.nii.gz"
     write_image(image, Image(volume()[None], Geometry(size=(3, 30, 44), spacing_mm=(5.0, 1.0, 1.0))))
     prompts = tmp_path / "prompts.json"
-    prompts.write_text('{"points": [{"of": "a", "at": [1, 5, 5]}]}')
+    prompts.write_text('{"points": [{"of": "a", "at": [1, 5, 5]}]}', encoding="utf-8")
     options = ["--out", str(tmp_path / "masks"), "--engine", "torch", "--prompts", str(prompts)]
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 0, done.stderr
     assert read_map(tmp_path / "masks" / "case.nii.gz")[0].shape == (3, 30, 44)
-    report = json.loads((tmp_path / "masks" / "prediction.json").read_text())
+    report = json.loads((tmp_path / "masks" / "prediction.json").read_text(encoding="utf-8"))
     assert report["engine"] == "torch fp32 on cpu (it reads the prompts)"
     assert report["options"]["prompts"] == {"points": 1, "boxes": 0}
-    prompts.write_text('{"points": [{"of": "liver", "at": [1, 5, 5]}]}')
+    prompts.write_text('{"points": [{"of": "liver", "at": [1, 5, 5]}]}', encoding="utf-8")
     done = CliRunner().invoke(app, ["predict", str(folder), str(image), *options])
     assert done.exit_code == 1
     assert "unknown class 'liver'" in done.stdout

@@ -49,7 +49,7 @@ def test_every_kind_opens_as_a_dataset(tmp_path: Path, kind: str, ndim: int):
 
 def test_description_names_everything_a_reader_needs(tmp_path: Path):
     folder = make_phantom(tmp_path / "made", "scar", cases=1, validation=0, size=(4, 64, 64))
-    content = json.loads((folder / "dataset.json").read_text())
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"background": 0, "RV": 1, "Myo": 2, "LV": 3, "scar": 4, "ignore": 5}
     assert content["groups"]["myocardium"] == ["Myo", "scar"]
     assert content["channel_names"] == {"0": "LGE MR"}
@@ -161,7 +161,7 @@ def test_splits_hold_different_people():
 
 
 def test_a_folder_with_content_is_left_alone(tmp_path: Path):
-    (tmp_path / "precious.txt").write_text("mine")
+    (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(DataError, match="choose another name"):
         make_phantom(tmp_path, "heart", cases=1)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]

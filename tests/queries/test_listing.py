@@ -43,9 +43,9 @@ def test_what_is_written_is_read_from_file_or_folder(tmp_path: Path) -> None:
 )
 def test_other_json_is_refused_in_one_sentence(tmp_path: Path, change: object, said: str) -> None:
     path, _ = write_list(tmp_path, content())
-    told = json.loads(path.read_text())
+    told = json.loads(path.read_text(encoding="utf-8"))
     change(told)  # type: ignore[operator]
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(DataError, match=said):
         read_list(path)
     with pytest.raises(DataError, match="cannot be read"):

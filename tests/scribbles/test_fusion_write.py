@@ -194,6 +194,16 @@ def test_a_broken_map_of_a_rater_is_a_finding(folder: Path) -> None:
     assert "unknown label value 5" in finding.message
 
 
+def test_a_broken_map_is_told_once_where_only_people_labelled(tmp_path: Path) -> None:
+    people = make_phantom(
+        tmp_path / "people", "heart", cases=2, validation=0, ndim=2, size=(40,), raters=("careful", "large")
+    )
+    broken = sorted((people / "labelsTr" / "large").iterdir())[0]
+    broken.write_bytes(b"no map")
+    errors = [finding for finding in check(people).findings if finding.severity == "error"]
+    assert [(one.code, one.case) for one in errors] == [("unreadable-file", broken.name.partition(".")[0])]
+
+
 def test_picture_without_contradictions_is_refused(tmp_path: Path) -> None:
     alone = make_phantom(tmp_path / "alone", "heart", cases=1, validation=0, ndim=2, size=(40,))
     done = CliRunner().invoke(app, ["check", str(alone), "--picture", str(tmp_path / "x.png")])

@@ -25,10 +25,10 @@ def hearts(tmp_path: Path) -> Path:
 def without_strokes(folder: Path, ignore: bool = False) -> Path:
     for file in (folder / "scribblesTr").iterdir():
         file.unlink()
-    content = json.loads((folder / "dataset.json").read_text())
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     if not ignore:
         del content["labels"]["ignore"]
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -44,7 +44,7 @@ def test_a_new_dataset_can_be_opened_and_names_ignore(hearts: Path, tmp_path: Pa
         assert drawn.any()
     assert [entry.case for entry in result.cases] == [case.id for case in dataset.cases("Tr")]
     assert result.against == ()
-    record = json.loads((tmp_path / "new" / "strokes.json").read_text())
+    record = json.loads((tmp_path / "new" / "strokes.json").read_text(encoding="utf-8"))
     assert record["seed"] == 3
     assert ScribbleSettings.parse(record["settings"]) == ScribbleSettings()
 
@@ -83,7 +83,7 @@ def test_a_dataset_without_ignore_is_not_changed_behind_ones_back(hearts: Path) 
 
 def test_a_folder_that_medcl_did_not_draw_is_not_replaced(hearts: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    (tmp_path / "mine" / "notes.txt").write_text("keep", encoding="utf-8")
     with pytest.raises(DataError, match="expected no folder or an empty one"):
         scribble(hearts, tmp_path / "mine")
     with pytest.raises(DataError, match="holds no strokes that medcl drew"):

@@ -164,7 +164,7 @@ def test_a_budget_too_small_is_told(dataset: Path, model: Make, tmp_path: Path) 
 
 def test_settings_of_the_list_are_kept(dataset: Path, model: Make, tmp_path: Path) -> None:
     suggest(model(), dataset, tmp_path / "out", SuggestSettings(progress=0.5, seed=3, pictures=0))
-    told = json.loads((tmp_path / "out" / "suggestions.json").read_text())
+    told = json.loads((tmp_path / "out" / "suggestions.json").read_text(encoding="utf-8"))
     assert (told["settings"]["stage"], told["settings"]["seed"]) == (0.5, 3)
     assert len(told["model"]) == 64
     kept = np.load(tmp_path / "out" / ".cases" / "begun.npz", allow_pickle=False)
@@ -356,7 +356,10 @@ def test_pictures_of_an_interrupted_call_go_and_those_of_others_stay(
     assert left
     (out / "pictures" / "009_mine_axial3.png").write_bytes(b"mine, though it is named like ours")
     (out / ".pictures.json").write_text(
-        json.dumps([*json.loads((out / ".pictures.json").read_text()), "holiday.png", "../suggestions.json", 7])
+        json.dumps(
+            [*json.loads((out / ".pictures.json").read_text(encoding="utf-8")), "holiday.png", "../suggestions.json", 7]
+        ),
+        encoding="utf-8",
     )
     (out / "pictures" / "holiday.png").write_bytes(b"mine")
     found = suggest(None, dataset, out, SuggestSettings(strategy="random", places=1, seed=1))

@@ -153,7 +153,7 @@ def test_the_probabilistic_network_learns_resumes_and_samples(hearts: Path, tmp_
     backbone = {"name": "probabilistic-unet", "base": 4, "levels": 3}
     options = {"method": "probabilistic-unet", "backbone": backbone, "settings": SMALL}
     train(hearts, run, budget="4steps", **options)
-    log = (run / "log.csv").read_text()
+    log = (run / "log.csv").read_text(encoding="utf-8")
     assert all(f"loss,{name}," in log for name in ("ce", "dice", "kl", "energy"))
     model = Model.load(run, device="cpu", engine="torch", precision="fp32")
     opened = Dataset.open(hearts)

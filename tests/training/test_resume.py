@@ -39,6 +39,7 @@ def test_twenty_kills_change_no_bit(hearts: Path, tiny: dict[str, Any], tmp_path
         text=True,
         timeout=300,
         check=True,
+        encoding="utf-8",
     ).stdout
     report = json.loads(output.strip().splitlines()[-1])
 
@@ -101,7 +102,10 @@ def test_resume_takes_the_settings_that_the_run_was_started_with(
     # a group that is given in part: the plan chose the strides, and says nothing else on a second call
     settings = {**tiny, "backbone": {"name": "unet", "base": 4}, "optim": {"ema": 0.9}, "reach": None}
     train(hearts, tmp_path / "run", budget="2steps", settings=settings)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["backbone"]["strides"] is not None
+    assert (
+        json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["settings"]["backbone"]["strides"]
+        is not None
+    )
     assert train(hearts, tmp_path / "run", budget="2steps", settings=settings, resume=True).finished
     for key, other in (("backbone", {"base": 6}), ("optim", {"ema": 0.8}), ("method", "partial-ce"), ("reach", 3.0)):
         with pytest.raises(RunError, match=rf"keeps its settings; leave out the other options \({key}\)"):
@@ -136,10 +140,10 @@ def test_resume_refuses_changed_strokes(hearts: Path, tiny: dict[str, Any], tmp_
 def test_resume_on_other_hardware_says_so(hearts: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(hearts, run, budget="2steps", settings=tiny)
-    content = json.loads((run / "run.json").read_text())
+    content = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert content["hardware"][1] == "precision 32-true: asked for"
     content["hardware"][1] = "precision bf16-mixed: the GPU has bf16"
-    (run / "run.json").write_text(json.dumps(content))
+    (run / "run.json").write_text(json.dumps(content), encoding="utf-8")
     messages: list[str] = []
     train(hearts, run, resume=True, show=lambda moment: messages.append(moment.message))
     assert [m for m in messages if m.startswith("goes on with precision 32-true (before: precision bf16-mixed):")]

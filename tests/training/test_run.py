@@ -34,7 +34,7 @@ def test_a_run_leaves_model_log_pictures_and_report(hearts: Path, tiny: dict[str
     assert set(result.scores) == {"dice", "dice/RV", "dice/Myo", "dice/LV"}
     assert (run / "model" / "weights.safetensors").is_file()
     assert (run / "best_model" / "model.json").is_file()
-    assert json.loads((run / "run.json").read_text())["settings"]["seed"] == 0
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["settings"]["seed"] == 0
     assert list((run / "pictures").glob("step_*.png"))
     html = (run / "report.html").read_text(encoding="utf-8")
     assert "Validation over time" in html
@@ -92,7 +92,7 @@ def test_without_dense_labels_strokes_are_held_back_and_never_called_dice(
         "stroke_recall/Myo",
         "stroke_recall/LV",
     }
-    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    content = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert len(content["validation_cases"]) == 1
     assert not set(content["validation_cases"]) & set(content["training_cases"])
     assert "Dice" not in content["validation_on"]
@@ -109,7 +109,7 @@ def test_a_mix_of_strokes_dense_labels_and_nothing_trains(hearts: Path, tiny: di
     strokes[1].unlink()
     result = train(data, tmp_path / "run", budget="3steps", settings=tiny)
     assert result.finished
-    learnt = json.loads((result.model / "model.json").read_text())["history"]["learnt_from"]
+    learnt = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["history"]["learnt_from"]
     assert learnt == {"strokes": 1, "dense labels": 1, "images alone": 1}
 
 
@@ -196,16 +196,17 @@ def test_two_processes_train_together(hearts: Path, tiny: dict[str, Any], tmp_pa
         "train(sys.argv[1], sys.argv[2], budget='4steps', settings=json.loads(sys.argv[3]))\n"
     )
     script = tmp_path / "program.py"
-    script.write_text(program)
+    script.write_text(program, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(script), str(hearts), str(tmp_path / "run"), settings],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=240,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((tmp_path / "run" / "model" / "model.json").read_text())["history"]["steps"] == 4
+    assert json.loads((tmp_path / "run" / "model" / "model.json").read_text(encoding="utf-8"))["history"]["steps"] == 4
 
 
 def test_tensorboard_and_mlflow_log_on_request(
@@ -253,7 +254,7 @@ def test_dense_labels_of_training_cases_are_held_back_for_dice(
     shutil.rmtree(data / "scribblesTr")
     result = train(data, tmp_path / "run", budget="3steps", settings={**tiny, "holdout": 0.34, "method": "dense"})
     assert "dice/LV" in result.scores
-    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    content = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert content["validation_on"] == "dense labels of 1 case held back from training"
     assert len(content["training_cases"]) == 2
     assert len(list((tmp_path / "run" / "validation").iterdir())) == 1
@@ -265,11 +266,11 @@ def test_a_class_without_validation_strokes_costs_no_model(hearts: Path, tiny: d
     shutil.rmtree(data / "labelsVal")
     for path in (data / "scribblesTr").iterdir():
         strokes, geometry = read_map(path)
-        ignore = json.loads((data / "dataset.json").read_text())["labels"]["ignore"]
+        ignore = json.loads((data / "dataset.json").read_text(encoding="utf-8"))["labels"]["ignore"]
         write_map(path, np.where(strokes == 3, ignore, strokes), geometry)
     result = train(data, tmp_path / "run", budget="3steps", settings={**tiny, "holdout": 0.34})
     assert np.isnan(result.scores["stroke_recall/LV"])
-    stored = json.loads((result.model / "model.json").read_text())["metrics"]["validation"]
+    stored = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metrics"]["validation"]
     assert stored["stroke_recall/LV"] is None
 
 
@@ -277,7 +278,9 @@ def test_the_dense_method_learns_from_labels_where_a_case_has_both(tiny: dict[st
     data = medcl.make_phantom(tmp_path / "data", "heart", cases=2, validation=1, size=(3, 48, 48), seed=1, dense=True)
     for method, kind in (("dense", "dense labels"), ("partial-ce", "strokes")):
         result = train(data, tmp_path / method, budget="1steps", settings={**tiny, "method": method})
-        assert json.loads((result.model / "model.json").read_text())["history"]["learnt_from"][kind] == 2
+        assert (
+            json.loads((result.model / "model.json").read_text(encoding="utf-8"))["history"]["learnt_from"][kind] == 2
+        )
 
 
 def test_a_run_starts_from_weights_and_its_model_needs_them_no_more(hearts: Path, tiny: dict, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from medcl.data.init.groups import find_groups, in_layout
 from medcl.data.init.patterns import list_sources
 from medcl.data.io import read_image
 from medcl.data.labels import BACKGROUND, IGNORE
-from medcl.data.layout import split_ending
+from medcl.data.layout import by_channel, split_ending
 from medcl.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def set_up(context: Context, answers: Setup) -> None:
 
 
 def _scans(context: Context) -> Survey:
-    """Take every image of a folder as a case.
+    """Take every image of a folder as a case; `case_0000`, `case_0001`, ... are the channels of one.
 
     Raises:
-        DataError: Some files are called like masks or strokes, or the folder itself is one DICOM series.
+        DataError: Some files are called like masks or strokes, or the folder itself is one DICOM series, or channels
+            are missing.
     """
     home = context.home
     paths = list_sources(home)
@@ -102,19 +103,32 @@ def _scans(context: Context) -> Survey:
     roles = {group.role for group in find_groups(paths)} - {None, "images"}
     if roles:
         raise DataError(_only_you_know(home, " and ".join(sorted(str(role) for role in roles))))
-    stems = Counter(split_ending(path.rpartition("/")[2])[0] for path in paths)
+    found = by_channel({path: split_ending(path)[0] for path in paths})
+    stems = Counter(whole.rpartition("/")[2] for whole, _, _ in found)
     cases: dict[str, tuple[str, ...]] = {}
-    for path in paths:
-        whole = split_ending(path)[0]
+    for whole, files, complete in found:
+        if not complete:
+            raise DataError(
+                f"{home.name}: expected channels _0000, _0001, ... of {whole} once each, got {', '.join(files)}; "
+                "rename or remove some."
+            )
         stem = whole.rpartition("/")[2]
         name = stem if stems[stem] == 1 else whole.replace("/", "_")
         if name in cases:  # the same name with two endings
-            name = path.replace("/", "_").replace(".", "_")
+            name = files[0].replace("/", "_").replace(".", "_")
         if name in cases:
-            raise DataError(f"{home.name}: {path} and {cases[name][0]} would be one case; rename one of them.")
-        cases[name] = (path,)
+            raise DataError(f"{home.name}: {files[0]} and {cases[name][0]} would be one case; rename one of them.")
+        cases[name] = files
+    numbers = {len(files) for files in cases.values()}
+    if len(numbers) > 1:
+        few, many = (next(name for name in cases if len(cases[name]) == n) for n in (min(numbers), max(numbers)))
+        raise DataError(
+            f"{home.name}: expected as many channels in every case, got {min(numbers)} in {few} and {max(numbers)} in "
+            f"{many}; put one kind into a folder of its own."
+        )
     first = read_image(home / paths[0])
-    return Survey(home, False, {}, {"imagesTr": cases}, {}, len(first.array), bool(first.metadata.get("colour")))
+    channels = max(len(first.array), *numbers)
+    return Survey(home, False, {}, {"imagesTr": cases}, {}, channels, bool(first.metadata.get("colour")))
 
 
 def _only_you_know(home: Path, kinds: str) -> str:

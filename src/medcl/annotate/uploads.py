@@ -20,7 +20,7 @@ from medcl.annotate.context import Context
 from medcl.annotate.masks import inside_folder
 from medcl.annotate.problems import Refused
 from medcl.data.io import read_geometry, read_image, read_map
-from medcl.data.layout import Case, entries
+from medcl.data.layout import CHANNEL, Case, entries
 from medcl.errors import DataError
 
 UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -31,7 +31,6 @@ MOST_VOXELS = 1 << 29
 """Voxels of an upload."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_CHANNEL = re.compile(r".*_\d{4}")
 _CHUNK = 1 << 20
 
 
@@ -56,7 +55,7 @@ def receive_image(context: Context, name: str, file_name: str, stream: BinaryIO,
     ending = _ending(file_name)
     case_id = name or Path(file_name.replace("\\", "/")).name[: -len(ending)]
     case_id = case_id[: -len(ending)] if case_id.endswith(ending) else case_id
-    if not _NAME.fullmatch(case_id) or _CHANNEL.fullmatch(case_id):
+    if not _NAME.fullmatch(case_id) or CHANNEL.fullmatch(case_id):
         raise Refused(
             422, "image: expected a name of 1 to 100 letters, digits, '.', '_' and '-' that ends in no channel number."
         )
@@ -171,7 +170,7 @@ def _check_unpacked(path: Path) -> None:
 def _named_by_channel(folder: Path) -> bool:
     """Whether images in a folder end in their channel; an empty folder follows the rule."""
     stems = entries(folder, folders=True)[0]
-    return not stems or any(_CHANNEL.fullmatch(stem) for stem in stems)
+    return not stems or any(CHANNEL.fullmatch(stem) for stem in stems)
 
 
 def _ending(file_name: str) -> str:

@@ -61,7 +61,7 @@ def measure(request: CostRequest) -> Cost:
     A backbone that cannot be built or run here says why in `problem`; nothing is raised for it.
     """
     call = [sys.executable, "-W", "ignore", "-m", "medcl.benchmark.cost", request.model_dump_json()]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, check=False, encoding="utf-8", errors="replace")
     if done.returncode == 0:
         return Cost.parse(json.loads(done.stdout.strip().splitlines()[-1]), where="cost")
     words = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]

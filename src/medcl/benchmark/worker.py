@@ -48,7 +48,9 @@ def work(out: Path, folder: Path, parallel: int) -> int:
             return
         told = time.monotonic()
         temporary = folder / f"{TEMPORARY_PREFIX}{PROGRESS}"  # no sync: what is lost is no loss
-        temporary.write_text(json.dumps({"doing": doing, "share": share, "seconds_left": left, "pid": os.getpid()}))
+        temporary.write_text(
+            json.dumps({"doing": doing, "share": share, "seconds_left": left, "pid": os.getpid()}), encoding="utf-8"
+        )
         os.replace(temporary, folder / PROGRESS)
 
     try:

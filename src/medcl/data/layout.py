@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from medcl.data.io import IMAGE_ENDINGS
 from medcl.errors import DataError, unknown_name
 
+T = TypeVar("T")
 Split = Literal["Tr", "Val", "Ts"]
 SPLITS: tuple[Split, ...] = ("Tr", "Val", "Ts")
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
-
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
+"""A name without ending that ends in a channel."""
 
 DICOM_ENDINGS = (".zip", ".dcm", ".ima")
 """Endings of single files that hold DICOM; folders of DICOM have none."""
@@ -68,6 +69,33 @@ def split_ending(name: str) -> tuple[str, str]:
     return name, ""
 
 
+def by_channel(stems: Mapping[T, str]) -> list[tuple[str, tuple[T, ...], bool]]:
+    """Group files outside a dataset folder by case: `case_0000`, `case_0001`, ... are the channels of `case`.
+
+    A number that no `_0000` goes with is part of the name.
+
+    Args:
+        stems: File -> its name without ending; with its folders where files of several folders are given.
+
+    Returns:
+        Case, its files by channel, and whether the channels count from 0 without a gap, once each.
+    """
+    matches = {file: CHANNEL.fullmatch(stem) for file, stem in stems.items()}
+    with_first = {match["case"] for match in matches.values() if match and match["channel"] == "0000"}
+    groups: dict[tuple[str, int], list[tuple[int, T]]] = {}
+    for at, (file, match) in enumerate(matches.items()):
+        if match and match["case"] in with_first:
+            groups.setdefault((match["case"], -1), []).append((int(match["channel"]), file))
+        else:
+            groups[stems[file], at] = [(0, file)]
+    found = []
+    for (case, _), channels in groups.items():
+        channels.sort(key=lambda channel: channel[0])
+        whole = [number for number, _ in channels] == list(range(len(channels)))
+        found.append((case, tuple(file for _, file in channels), whole))
+    return found
+
+
 def probability_name(case: str, index: int, class_name: str) -> str:
     """Return the name, without ending, of the file in which prediction writes the probability of a class."""
     label = re.sub(r"[^\w.-]+", "-", class_name)
@@ -116,7 +144,7 @@ def find_images(folder: Path, channels: int) -> tuple[dict[str, dict[int, Path]]
     """
     found, strays = entries(folder, folders=True)
     problems = [_stray(path) for path in strays]
-    matches = {stem: _CHANNEL.fullmatch(stem) for stem in found}
+    matches = {stem: CHANNEL.fullmatch(stem) for stem in found}
     plain = not any(matches.values())
     cases: dict[str, dict[int, Path]] = {}
     for stem, paths in found.items():

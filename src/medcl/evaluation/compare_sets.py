@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from medcl.data.dataset import Dataset
 from medcl.data.geometry import Image
 from medcl.data.io import IMAGE_ENDINGS, read_image
-from medcl.data.layout import entries
+from medcl.data.layout import by_channel, entries, split_ending
 from medcl.errors import DataError, MedclError
 from medcl.evaluation.frechet import FEWEST_A, FEWEST_B, SetDistance, set_distance, standardise
 from medcl.evaluation.radiomics import Library, choose_library, scan_features
@@ -23,7 +22,6 @@ UNUSUAL = 0.05
 """Sets are called unlike when at most this share of the splits of A lies as far apart."""
 
 Split = Literal["Tr", "Val", "Ts"]
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -215,16 +213,11 @@ def _scans(folder: Path, split: Split) -> dict[str, Callable[[], Image]]:
     if not found:
         raise DataError(f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) or a dataset.json, found neither.")
     chosen: dict[str, Path] = {}
-    for stem, paths in found.items():
-        case, number = stem, _CHANNEL.fullmatch(stem)
-        # as in prediction: a number is a channel only where a _0000 goes with it, else a part of the name
-        if number is not None and f"{number['case']}_0000" in found:
-            if number["channel"] != "0000":
-                continue
-            case = number["case"]
-        both = [*([chosen[case]] if case in chosen else []), *paths]
+    for case, files, _ in by_channel({path: stem for stem, paths in found.items() for path in paths}):
+        first = [path for path in files if split_ending(path.name)[0] in (case, f"{case}_0000")]
+        both = [*([chosen[case]] if case in chosen else []), *first]
         if len(both) > 1:
             names = " and ".join(path.name for path in both)
             raise DataError(f"{folder}: expected one scan per name, got {names} for '{case}'; keep or rename one.")
-        chosen[case] = paths[0]
+        chosen[case] = both[0]
     return {case: (lambda path=path: read_image(path)) for case, path in chosen.items()}  # type: ignore[misc]

@@ -52,6 +52,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
             text=True,
             timeout=30,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from medcl.data.io import IMAGE_ENDINGS, strip_ending
+from medcl.data.layout import by_channel
 from medcl.errors import DataError
 from medcl.files import check_place
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
 _DICOM_ENDINGS = (".dcm", ".ima")
 _LOOKED_AT = 200  # files opened at most to find out whether a folder holds DICOM
 
@@ -113,27 +112,11 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[InputCase]]:
 
 def _by_channel(files: Sequence[Path]) -> list[InputCase]:
     """Group the files of one folder by case."""
-    stems = {path: _stem(path) for path in files}
-    matches = {path: _CHANNEL.fullmatch(stem) for path, stem in stems.items()}
-    with_first = {match["case"] for match in matches.values() if match and match["channel"] == "0000"}
     cases: list[InputCase] = []
-    groups: dict[str, list[tuple[int, Path]]] = {}
-    for path, match in matches.items():
-        if match and match["case"] in with_first:
-            groups.setdefault(match["case"], []).append((int(match["channel"]), path))
-        else:
-            cases.append(InputCase(stems[path], (path,)))
-    for case, channels in groups.items():
-        ordered = sorted(channels)
-        numbers = [number for number, _ in ordered]
-        sources = tuple(path for _, path in ordered)
-        problem = None
-        if numbers != list(range(len(numbers))):
-            found = ", ".join(path.name for path in sources)
-            problem = (
-                f"{sources[0].parent}: expected case {case} with channels _0000, _0001, ... once each, got {found}."
-            )
-        cases.append(InputCase(case, sources, problem))
+    for case, sources, whole in by_channel({path: _stem(path) for path in files}):
+        found = ", ".join(path.name for path in sources)
+        problem = f"{sources[0].parent}: expected case {case} with channels _0000, _0001, ... once each, got {found}."
+        cases.append(InputCase(case, sources, None if whole else problem))
     return cases
 
 

@@ -148,8 +148,13 @@ def check(
     inspection.finish()
     total = len(contents.cases)
     kinds: tuple[Kind, ...] = ("labels", "scribbles") if scribbles is None else ("labels",)
+    told = {
+        finding.case
+        for finding in inspection.findings
+        if finding.severity == "error" and finding.case and (finding.file or "").startswith("labels")
+    }
     contradictions, about_raters = find_contradictions(
-        folder, kinds, progress=None if progress is None else lambda case: progress(total, total, case)
+        folder, kinds, told=told, progress=None if progress is None else lambda case: progress(total, total, case)
     )
     findings = (*inspection.findings, *find_unusual(measured_strokes), *about_raters)
     return CheckReport(folder, contents.classes, total, findings, tuple(coverage), tuple(contradictions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,18 @@ def compare_raters(
 
 
 def find_contradictions(
-    folder: Path, kinds: Sequence[Kind], *, progress: Callable[[str], None] | None = None
+    folder: Path,
+    kinds: Sequence[Kind],
+    *,
+    told: Collection[str] = (),
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[list[Contradiction], list[Finding]]:
     """Compare all raters of a dataset folder.
 
     Args:
         folder: Dataset folder.
         kinds: labels, scribbles or both; a kind that fewer than two people gave is left out.
+        told: Cases whose raters' maps are known not to be usable: nothing more is said of them.
         progress: Called with each case's id.
 
     Returns:
@@ -122,7 +127,8 @@ def find_contradictions(
             try:
                 maps = rated.read(case)
             except DataError as error:
-                if kind == "labels":  # the check of scribbles reads and reports strokes
+                # the check of scribbles reads and reports strokes
+                if kind == "labels" and case.id not in told:
                     findings.append(_unusable(kind, case.id, error))
                 continue
             theirs = compare_raters(case.id, kind, rated.raters, maps, rated.classes)

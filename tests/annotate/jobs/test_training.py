@@ -225,7 +225,7 @@ def test_an_accepted_label_is_learned_in_place_of_strokes(hearts: Path, opened: 
         row.verdict, row.verdict_version = "accept", row.version
     job = do(context)
     assert job.state == "finished", job.message
-    log = (context.state / "runs" / "job-00001" / "train.log").read_text()
+    log = (context.state / "runs" / "job-00001" / "train.log").read_text(encoding="utf-8")
     assert "cases learnt: 2 from strokes, 1 from dense labels" in log
     assert all(s.case != case.id for s in suggest(context, None, 50, 0)), "nobody needs to draw there"
 

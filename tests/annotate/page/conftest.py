@@ -64,7 +64,7 @@ class Server:
                 return self
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
-        raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+        raise AssertionError(f"the server did not start:\n{self.log.read_text(encoding='utf-8')}")
 
     def kill(self) -> None:
         assert self.process is not None
@@ -117,7 +117,7 @@ def write_scans(folder: Path) -> Path:
         "file_ending": ".nii.gz",
         "name": "balls",
     }
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     tilt = np.deg2rad(17)
     oblique = [1, 0, 0, 0, np.cos(tilt), -np.sin(tilt), 0, np.sin(tilt), np.cos(tilt)]
     for name, spacing, direction, part in (

@@ -233,7 +233,7 @@ def test_the_folder_is_valid_while_it_is_drawn_on(server: Server, new_page: Call
     set_width(page, 2)
     drag(page, "axial", (2, 2), (2, 20))
     all_saved(page)
-    content = json.loads((server.folder / "dataset.json").read_text())
+    content = json.loads((server.folder / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"]["ignore"] == 255
     page.wait_for_timeout(2500)
     assert (server.folder / "scribblesTr" / "thick.nii.gz").is_file()

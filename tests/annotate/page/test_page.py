@@ -19,7 +19,7 @@ _RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", 
 
 
 def violations(page: Any, axe: Path) -> list[str]:
-    page.evaluate(axe.read_text())
+    page.evaluate(axe.read_text(encoding="utf-8"))
     found = page.evaluate("(rules) => window.axe.run(document, rules)", _RULES)["violations"]
     return [f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes']][:4]}" for one in found]
 
@@ -249,7 +249,7 @@ def test_colour_pictures_are_flat(new_page: Callable[..., Any], tmp_path: Path) 
         "numTraining": 1,
         "file_ending": ".png",
     }
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     y, x = np.mgrid[:60, :80]
     picture = np.stack([x * 3, y * 4, np.where((x < 20) & (y < 15), 255, 40)], axis=-1).astype(np.uint8)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(picture, isVector=True), folder / "imagesTr" / "photo_0000.png")

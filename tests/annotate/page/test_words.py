@@ -16,7 +16,7 @@ INTERFACES = {
     name: (base, body)
     for name, base, body in re.findall(
         r"export interface (\w+)(?: extends (\w+))? \{\n(.*?)\n\}",
-        (ROOT / "web/src/net/types.ts").read_text(),
+        (ROOT / "web/src/net/types.ts").read_text(encoding="utf-8"),
         re.DOTALL,
     )
 }
@@ -41,14 +41,14 @@ def test_the_page_knows_every_field(model: type[BaseModel]) -> None:
 
 @pytest.mark.parametrize("name", ["CaseState", "Plane", "Tool", "JobKind", "JobState"])
 def test_the_page_knows_every_word(name: str) -> None:
-    line = re.search(rf"export type {name} = (.*)", (ROOT / "web/src/net/types.ts").read_text())
+    line = re.search(rf"export type {name} = (.*)", (ROOT / "web/src/net/types.ts").read_text(encoding="utf-8"))
     assert line is not None
     assert tuple(re.findall(r'"(\w+)"', line[1])) == getattr(schemas, name).__args__
 
 
 def test_the_built_page_has_no_inline_code() -> None:
     page = ROOT / "src/medcl/annotate/page"
-    index = (page / "index.html").read_text()
+    index = (page / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", index)
     for address in re.findall(r'(?:src|href)="([^"#]+)"', index):
         assert address.startswith("./")
@@ -56,7 +56,7 @@ def test_the_built_page_has_no_inline_code() -> None:
 
 
 def test_the_lock_file_names_no_registry() -> None:
-    packages = json.loads((ROOT / "web/package-lock.json").read_text())["packages"]
+    packages = json.loads((ROOT / "web/package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert len(packages) > 10
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert all("integrity" in package for name, package in packages.items() if name)

@@ -116,7 +116,7 @@ def world(tmp_path: Path, complete_dicom: Callable[..., Path]) -> Iterator[World
     complete_dicom(folder / "imagesTr" / "ct_0000", generator.integers(0, 2000, SIZE))
     labels = {"background": 0, "RV": 1, "LV": 5, "ignore": 9}  # numbers that are no indices
     content = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     app = create_app(folder, token=TOKEN)
     with TestClient(app, base_url="http://127.0.0.1:8100", headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield World(folder, client)

@@ -146,8 +146,8 @@ def test_classes_that_nobody_looked_for_stay_unlabelled(world: Any) -> None:
     import json
 
     path = world.folder / "dataset.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "annotated": {"plain": ["background", "RV"]}}))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "annotated": {"plain": ["background", "RV"]}}), encoding="utf-8")
     number = world.predict("plain", mask())
     assert world.review("plain", "accept", prediction=number).status_code == 200
     found = label(world, "plain")

@@ -65,7 +65,9 @@ def test_a_database_of_a_newer_version_is_refused_in_a_sentence(database: Databa
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "tiny")
     (folder / ".medcl").mkdir()
-    (folder / ".medcl" / "annotate.db").write_text("not a database, but long enough to be taken for one " * 100)
+    (folder / ".medcl" / "annotate.db").write_text(
+        "not a database, but long enough to be taken for one " * 100, encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"annotate\.db: the database cannot be used"):
         create_app(folder, token=TOKEN)
 
@@ -128,7 +130,7 @@ def test_a_copied_folder_with_its_state_goes_on(tmp_path: Path) -> None:
     database = Database.in_file(tmp_path / "a.db")
     migrate(database)
     claim(database, tmp_path / "id")
-    key = (tmp_path / "id").read_text()
+    key = (tmp_path / "id").read_text(encoding="utf-8")
     database.close()
     with sqlite3.connect(tmp_path / "a.db") as connection:
         assert connection.execute("SELECT key FROM project").fetchall() == [(key,)]

@@ -171,13 +171,13 @@ def test_results_are_written_from_the_folders_alone(done: Path) -> None:
     folder = write_simulation(done, "tiny")
     rows = list(csv.DictReader((folder / "curves.csv").open()))
     assert len(rows) == 2 * 2 * 3 * 2 * 3  # strategies, seeds, points, cases, structures
-    content = json.loads((folder / "results.json").read_text())
+    content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     (entry,) = content["data"].values()
     assert [row["strategy"] for row in entry["strategies"]] == STRATEGIES
     assert entry["strategies"][1]["test"]["p_seeds"] is not None
-    page = (folder / "results.md").read_text()
+    page = (folder / "results.md").read_text(encoding="utf-8")
     assert "doubt-per-second" in page
-    report = (folder / "report.html").read_text()
+    report = (folder / "report.html").read_text(encoding="utf-8")
     assert "data:image/png" in report
     assert "asked for first" in report
     assert str(done) not in report

@@ -105,7 +105,7 @@ def test_files_and_command(model: MakeModel, image: Image, tmp_path: Path) -> No
         assert written.geometry == original.geometry
         assert written.array.max() > 0
         assert (tmp_path / "out" / f"case_square_{method}.png").read_bytes().startswith(b"\x89PNG")
-    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    report = json.loads((tmp_path / "out" / REPORT).read_text(encoding="utf-8"))
     assert {row["settings"]["method"] for row in report["explanations"]} == {"occlusion", "rise"}
     assert "earlier call" not in done.output
     again = CliRunner().invoke(app, [*words, "--set", "scores=false"], catch_exceptions=False)
@@ -163,7 +163,7 @@ def test_by_default_what_is_not_predicted_is_left_out_and_told(model: MakeModel,
     write_image(folder / "b.nii.gz", Image(image.array * 0, image.geometry))
     found = explain_files(loaded, folder, tmp_path / "out", settings=settings, tell=told.append)
     assert [one.structure for one in found] == ["square"]
-    rows = json.loads((tmp_path / "out" / REPORT).read_text())["explanations"]
+    rows = json.loads((tmp_path / "out" / REPORT).read_text(encoding="utf-8"))["explanations"]
     assert [(row["case"], row["structure"], "left_out" in row) for row in rows] == [
         ("b", "square", True),
         ("b", "other", True),

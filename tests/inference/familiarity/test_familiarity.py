@@ -130,7 +130,9 @@ def test_predict_warns_marks_the_row_and_writes_the_map(remembering: Path, scans
     text = " ".join(done.stdout.split())
     assert "warning: noisy looks unlike the 8 scans of training" in text
     assert "warning: alike" not in text
-    rows = {r["case"]: r for r in json.loads((tmp_path / "out" / "prediction.json").read_text())["written"]}
+    rows = {
+        r["case"]: r for r in json.loads((tmp_path / "out" / "prediction.json").read_text(encoding="utf-8"))["written"]
+    }
     assert rows["noisy"]["familiarity"]["strange"] is True
     assert rows["alike"]["familiarity"]["strange"] is False
     assert "familiarity/noisy.nii.gz" in rows["noisy"]["files"]
@@ -194,12 +196,14 @@ def test_what_a_run_learned_from_is_looked_at(dataset: Path, tmp_path: Path) -> 
     """`cases` of a training says which strokes it keeps, as a number, a share or names; all is learned from."""
     model = make_model(tmp_path / "run" / "model")
     for cases in (5, 0.5, ["c0"]):
-        info = json.loads((model / "model.json").read_text())
+        info = json.loads((model / "model.json").read_text(encoding="utf-8"))
         info["settings"]["cases"] = cases
-        (model / "model.json").write_text(json.dumps(info))
+        (model / "model.json").write_text(json.dumps(info), encoding="utf-8")
         assert len(fit_familiarity(model, dataset).scores) == COUNT
     names = [f"c{n}" for n in range(COUNT - 2)]
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"training_cases": names, "annotated_cases": ["c0"]}))
+    (tmp_path / "run" / "run.json").write_text(
+        json.dumps({"training_cases": names, "annotated_cases": ["c0"]}), encoding="utf-8"
+    )
     assert len(fit_familiarity(model, dataset).scores) == COUNT - 2
 
 

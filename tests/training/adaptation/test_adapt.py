@@ -30,7 +30,7 @@ def test_new_statistics_repair_a_brighter_scanner(saved: Callable[..., Path], im
     facts = adapted.info.history["adapted"]["1"]
     assert facts["from_weights"] == Model.load(model, engine="torch").info.weights_sha256
     assert adapted.info.metrics == {"before_adaptation": {"dice": 0.9}}
-    assert "adapted.1.learned_from" in (result.model / "card.md").read_text()
+    assert "adapted.1.learned_from" in (result.model / "card.md").read_text(encoding="utf-8")
     assert (result.model / SIZES_FILE).is_file()
 
 
@@ -123,7 +123,9 @@ def test_bad_input_is_said_before_work(saved: Callable[..., Path], images: Calla
     (folder / "broken.nii.gz").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken.nii.gz"):
         adapt(model, folder, out, volumes_ml=SQUARE)
-    (model / SIZES_FILE).write_text(json.dumps({"mean_ml": {"x": 1}, "sd_ml": {}, "cases": 1, "source": ""}))
+    (model / SIZES_FILE).write_text(
+        json.dumps({"mean_ml": {"x": 1}, "sd_ml": {}, "cases": 1, "source": ""}), encoding="utf-8"
+    )
     with pytest.raises(ModelError, match="square"):
         adapt(model, images(count=1, name="good"), out)
 
@@ -133,7 +135,7 @@ def test_nothing_but_another_model_is_replaced(saved: Callable[..., Path], image
     run = model.parent / "run"
     run.mkdir()
     model = model.rename(run / "model")
-    (run / "run.json").write_text("{}")
+    (run / "run.json").write_text("{}", encoding="utf-8")
     for out in (run, run / "model", run / "model" / "new", run.parent):
         with pytest.raises(ModelError, match="choose"):
             adapt(run, folder, out, volumes_ml=SQUARE, force=True)

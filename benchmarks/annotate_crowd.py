@@ -150,7 +150,7 @@ class Saved:
 
 
 @dataclass
-class Annotator(threading.Thread):
+class Drawer(threading.Thread):
     """Draws strokes until told to stop, and keeps what the server acknowledged.
 
     Attributes:
@@ -257,14 +257,14 @@ def runs_of(voxels: set[int]) -> list[int]:
 
 
 @contextlib.contextmanager
-def drawing(annotators: Sequence[Annotator]) -> Iterator[None]:
+def drawing(drawers: Sequence[Drawer]) -> Iterator[None]:
     """Let people draw for the length of the block."""
-    for annotator in annotators:
-        annotator.start()
+    for drawer in drawers:
+        drawer.start()
     try:
         yield
     finally:
-        for annotator in annotators:
-            annotator.ended.set()
-        for annotator in annotators:
-            annotator.join(60)
+        for drawer in drawers:
+            drawer.ended.set()
+        for drawer in drawers:
+            drawer.join(60)
