@@ -189,6 +189,10 @@ def test_check_shows_who_contradicts_whom(tmp_path: Path) -> None:
 
 def test_a_broken_map_of_a_rater_is_a_finding(folder: Path) -> None:
     write_map(folder / "labelsTr" / "ben" / "a.nii.gz", np.full((1, 2, 6), 5, np.uint8), GRID)
+    (finding,) = [one for one in check(folder).findings if one.severity == "error"]
+    assert (finding.code, finding.file) == ("label-unknown-value", "labelsTr/ben/a.nii.gz")
+    # where the case has a label that is nobody's in particular, only the comparison of people reads theirs
+    write_map(folder / "labelsTr" / "a.nii.gz", np.zeros((1, 2, 6), np.uint8), GRID)
     (finding,) = check(folder).find("rater-map")
     assert "ben" in finding.message
     assert "unknown label value 5" in finding.message
