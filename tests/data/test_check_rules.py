@@ -11,7 +11,7 @@ import pytest
 from medcl.data.check.duplicates import Duplicates, fingerprint
 from medcl.data.check.findings import Finding, group_findings, runs_of, shorten
 from medcl.data.check.geometry import compare_geometry, find_odd_spacings
-from medcl.data.check.intensity import Intensities, check_intensities, find_odd_scales
+from medcl.data.check.intensity import Intensities, check_intensities, find_odd_scales, mask_values
 from medcl.data.check.labels import check_values
 from medcl.data.check.run import find_inside
 from medcl.data.check.strokes import check_all_drawn, check_classes, check_unlabelled, compare_maps
@@ -99,8 +99,27 @@ def test_contrast_in_a_single_voxel_is_contrast() -> None:
     array = np.zeros((1, 50, 50), dtype=np.int16)
     array[0, 7, 7] = 9
     values, found = check_intensities("a", "f", array)
-    assert found == []
+    assert codes(found) == [("warning", "image-like-mask")]
     assert values == Intensities(0.0, 9.0)
+
+
+def test_masks_are_told_from_images() -> None:
+    random = np.random.default_rng(0)
+    mask = random.integers(0, 4, (2, 30, 30)).astype(np.uint8)
+    assert mask_values(mask) == (0, 1, 2, 3)
+    assert mask_values(mask.astype(np.float32)) == (0, 1, 2, 3)
+    hidden = np.zeros((4, 700, 700), np.int16)  # what the even sample does not see
+    hidden[0, 0, 1:40] = np.arange(39)
+    for image in (
+        random.integers(0, 200, mask.shape),
+        mask * 0.5,
+        mask.astype(np.int8) - 1,
+        np.where(mask == 0, np.nan, mask),
+        mask[:, :5, :5],  # too small to say
+        np.zeros_like(mask),
+        hidden,
+    ):
+        assert mask_values(image) == ()
 
 
 def test_odd_intensity_scale() -> None:

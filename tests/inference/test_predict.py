@@ -56,6 +56,16 @@ def test_one_broken_file_costs_no_other(bright, box, tmp_path):
     assert kept["written"][0]["volumes_ml"] == {"a": pytest.approx(2 * 8 * 9 / 1000), "b": 0.0}
 
 
+def test_a_mask_in_place_of_an_image_is_told(bright, tmp_path):
+    random = np.random.default_rng(0)
+    write(tmp_path / "in/mask.nii.gz", random.integers(0, 3, (2, 30, 30)).astype(np.uint8))
+    write(tmp_path / "in/scan.nii.gz", random.normal(100, 20, (2, 30, 30)).astype(np.float32))
+    report = predict_files(bright(), tmp_path / "in", tmp_path / "out")
+    assert len(report.written) == 2
+    (note,) = (note for note in report.notes if "as masks do" in note)
+    assert note.startswith("case mask: its image holds no more than the 3 values 0, 1, 2")
+
+
 def test_an_unexpected_error_is_kept_with_its_trace(bright, box, tmp_path, monkeypatch):
     for name in ("a", "b"):
         write(tmp_path / f"images/{name}.nii.gz", box)

@@ -16,6 +16,7 @@ import numpy as np
 
 from medcl import __version__
 from medcl.backbones.prompts import Prompts
+from medcl.data.check.intensity import mask_values
 from medcl.data.geometry import Image
 from medcl.data.io import check_slices, read_image, write_image, write_map
 from medcl.data.layout import probability_name
@@ -240,6 +241,7 @@ def predict_files(
                         "progress": within,
                     }
                     image = _read(case, model.plan, series)
+                    report.notes += _like_mask(case, image)
                     check_slices(out / f"{case.id}{ending}", image.geometry)
                     if len(members) > 1:
                         judged, looked_at = watch.look_at(image)
@@ -279,6 +281,17 @@ def _read(case: InputCase, plan: Plan, series: str | None) -> Image:
     image = read_image(case.source, series=series)
     check_image(image, plan, ", ".join(str(source) for source in case.sources))
     return image
+
+
+def _like_mask(case: InputCase, image: Image) -> list[str]:
+    """Say where an image holds a few whole numbers only."""
+    values = mask_values(image.array)
+    if not values:
+        return []
+    return [
+        f"case {case.id}: its image holds no more than the {len(values)} values "
+        f"{', '.join(f'{value:g}' for value in values)}, as masks do; look whether it is one."
+    ]
 
 
 def _earlier(out: Path) -> dict[str, Any]:

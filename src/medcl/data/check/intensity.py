@@ -11,6 +11,8 @@ from medcl.data.check.findings import Finding
 
 _SCALE_FACTOR = 10.0
 _SAMPLES = 200_000
+_FEW_VALUES = 12
+_FEWEST_VOXELS = 1_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def check_intensities(case: str, file: str, array: np.ndarray) -> tuple[Intensit
 
     Returns:
         The channel's intensities (None without a finite voxel or contrast), and errors `image-not-finite` and
-        `image-constant`.
+        `image-constant`, or the warning `image-like-mask`.
     """
     findings = []
     if np.issubdtype(array.dtype, np.floating):
@@ -76,7 +78,38 @@ def check_intensities(case: str, file: str, array: np.ndarray) -> tuple[Intensit
     low, high = (float(v) for v in np.percentile(sample, (1, 99)))
     if low == high:  # contrast in less than one voxel of a hundred
         low, high = lowest, highest
+    values = mask_values(array)
+    if values:
+        listed = ", ".join(f"{value:g}" for value in values)
+        findings.append(
+            Finding(
+                "warning",
+                "image-like-mask",
+                case,
+                file,
+                f"holds no more than the {len(values)} values {listed}, as masks do",
+                "Look whether a mask lies here in place of its image",
+                {"values": len(values)},
+            )
+        )
     return Intensities(low, high), findings
+
+
+def mask_values(array: np.ndarray) -> tuple[float, ...]:
+    """Return the values of an image that looks like a mask: a few whole numbers, none below 0; else nothing.
+
+    Args:
+        array: Intensities of any shape. Few voxels say nothing.
+    """
+    flat = array.reshape(-1)
+    if flat.size < _FEWEST_VOXELS:
+        return ()
+    # An even sample first: of a true image it holds hundreds of values, and the rest need not be sorted.
+    for part in (flat[:: max(1, flat.size // _SAMPLES)], flat):
+        values = np.unique(part)
+        if len(values) > _FEW_VALUES or values[0] < 0 or bool((values != np.round(values)).any()):
+            return ()
+    return tuple(float(value) for value in values) if len(values) > 1 else ()
 
 
 def find_odd_scales(channel: str, intensities: Mapping[str, Intensities]) -> list[Finding]:
