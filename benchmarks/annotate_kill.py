@@ -35,7 +35,8 @@ from medcl.files import write_json
 SIZE = (12, 48, 40)
 PEOPLE = 4
 KINDS = ("server", "worker", "both")
-PATIENCE = 90.0
+PATIENCE = 300.0
+LOOK_SECONDS = 30.0
 
 
 def main() -> None:
@@ -105,25 +106,28 @@ def run(scratch: Path, rounds: int, *, training: bool, seed: int = 0, longest: f
 
 
 def _begin_training(server: Server, problems: list[str]) -> None:
-    answer = httpx.post(f"{server.address}/api/jobs", headers=server.headers, json={"minutes": 0.5}, timeout=30)
+    answer = httpx.post(f"{server.address}/api/jobs", headers=server.headers, json={"minutes": 10}, timeout=30)
     if answer.status_code not in (200, 201, 202, 409):
         problems.append(f"POST /api/jobs: {answer.status_code} {answer.text[:200]}")
 
 
-def _wait_for_strokes(people: list[Drawer], enough: int = 10, patience: float = 60.0) -> None:
-    until = time.monotonic() + patience
-    while time.monotonic() < until and sum(len(annotator.saved) for annotator in people) < enough:
+def _wait_for_strokes(people: list[Drawer], enough: int = 10) -> None:
+    until = time.monotonic() + PATIENCE
+    while sum(len(annotator.saved) for annotator in people) < enough:
+        if time.monotonic() > until:
+            raise RuntimeError(f"fewer than {enough} strokes were saved within {PATIENCE:.0f} s")
         time.sleep(0.05)
 
 
-def _wait_for_work(server: Server, patience: float = 60.0) -> None:
+def _wait_for_work(server: Server) -> None:
     """Wait for a job that runs: a worker that is killed before it took one up leaves nothing to be told as crashed."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         jobs = httpx.get(f"{server.address}/api/jobs", headers=server.headers, timeout=30).json()
         if server.workers() and any(job["state"] == "running" for job in jobs):
             return
         time.sleep(0.1)
+    raise RuntimeError(f"no training began within {PATIENCE:.0f} s")
 
 
 def _look(folder: Path, saved: list[Saved]) -> list[str]:
@@ -158,7 +162,8 @@ def _wait_for_ends(server: Server, problems: list[str]) -> int:
         answer = httpx.get(f"{server.address}/api/jobs", headers=server.headers, timeout=30)
         states = {job["id"]: (job["state"], job["message"]) for job in answer.json()}
         for job, (state, _) in states.items():
-            if state == "queued":
+            # A running one is first given the time to be told as crashed.
+            if state == "queued" or (state == "running" and time.monotonic() > until - PATIENCE + LOOK_SECONDS):
                 httpx.post(f"{server.address}/api/jobs/{job}/cancel", headers=server.headers, timeout=30)
         if all(state in ("finished", "cancelled", "crashed") for state, _ in states.values()):
             break

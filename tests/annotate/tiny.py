@@ -56,7 +56,7 @@ def serving(app: FastAPI, *, author: str = "") -> Iterator[TestClient]:
 Draw = Callable[..., dict]
 
 
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for background work."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:

@@ -195,7 +195,7 @@ def test_an_unknown_case_lists_the_known_ones(folder: Path, tmp_path: Path) -> N
 # several processes
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from medcl.data.dataset import Dataset
 from medcl.data.plan import make_plan
 from medcl.data.store import Store
@@ -203,6 +203,8 @@ from medcl.data.store import Store
 def told(case, number, total):
     print(case, flush=True)
     time.sleep(float(sys.argv[3]))
+    while len(sys.argv) > 4 and not os.path.exists(sys.argv[4]):
+        time.sleep(0.02)
 
 dataset = Dataset.open(sys.argv[1])
 store = Store.prepare(dataset, make_plan(dataset), sys.argv[2], progress=told)
@@ -210,10 +212,11 @@ print(store.path.name, float(store["a"].image.sum()), flush=True)
 """
 
 
-def start(folder: Path, cache: Path, pause: float) -> subprocess.Popen[str]:
+def start(folder: Path, cache: Path, pause: float, *signs: Path) -> subprocess.Popen[str]:
+    """Prepare in another process, which rests after each case it begins; with a sign, until that file is there."""
     source = Path(sys.modules["medcl"].__path__[0]).parent
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(cache), str(pause)],
+        [sys.executable, "-c", SCRIPT, str(folder), str(cache), str(pause), *map(str, signs)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(source)},
@@ -254,8 +257,12 @@ def test_killed_at_random_moments_the_next_one_always_opens(folder: Path, tmp_pa
 
 def test_two_processes_at_once_agree(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    processes = [start(folder, cache, pause=0.3), start(folder, cache, pause=0.3)]
-    answers = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    sign = tmp_path / "both have begun"
+    processes = [start(folder, cache, 0, sign), start(folder, cache, 0, sign)]
+    first = [process.stdout.readline() for process in processes if process.stdout is not None]
+    sign.touch()
+    answers = [[line.strip(), *process.communicate(timeout=600)[0].splitlines()] for line, process in
+               zip(first, processes, strict=True)]  # fmt: skip
     assert [process.returncode for process in processes] == [0, 0]
     assert [answer[:-1] for answer in answers] == [["a", "b", "c", "d"]] * 2  # both did work
     assert answers[0][-1] == answers[1][-1]

@@ -51,8 +51,9 @@ def main() -> None:
         child = start(data, run, steps)
         time.sleep(draw.uniform(0.02, 1.2))
         finished, _ = os.waitpid(child, os.WNOHANG)
-        if finished:
-            break
+        if finished:  # a fast machine
+            print(json.dumps({"kills": done, "status": 0}))
+            return
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         done += 1

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -56,13 +55,12 @@ class Server:
                    "--token", TOKEN, "--author", "Tester", "--no-browser"]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.environment})
-        for _ in range(600):
-            if self.process.poll() is not None:
-                break
+        end = time.monotonic() + 180
+        while time.monotonic() < end and self.process.poll() is None:
             try:
                 self.ask("/api/project")
                 return self
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:  # nobody listens yet, or nobody answers yet
                 time.sleep(0.1)
         raise AssertionError(f"the server did not start:\n{self.log.read_text(encoding='utf-8')}")
 
@@ -158,7 +156,7 @@ def make_server(folder: Path, place: Path) -> Server:
 def browser(chromium: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = play.chromium.launch(executable_path=chromium, args=FLAGS, timeout=120_000)
         yield browser
         browser.close()
 
@@ -173,10 +171,10 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
             **{"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce", **options}
         )
         contexts.append(context)
+        context.set_default_timeout(60_000)
         if guided:
             context.add_init_script("localStorage['medcl:preferences'] ||= JSON.stringify({guided: true})")
         page = context.new_page()
-        page.set_default_timeout(60_000)
         page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         host = f"http://127.0.0.1:{(target or server).port}/"
@@ -197,6 +195,10 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         "net::ERR_CONNECTION_REFUSED",
         "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
         "net::ERR_CONNECTION_RESET",
+        "net::ERR_CONNECTION_ABORTED",
+        "net::ERR_CONNECTION_CLOSED",
+        "net::ERR_SOCKET_NOT_CONNECTED",
+        "net::ERR_EMPTY_RESPONSE",
         "409",
         "422",
     )
@@ -220,6 +222,14 @@ def until(page: Any, condition: str, argument: object = None, seconds: float = 6
     while not page.evaluate(condition, argument):
         assert time.monotonic() < end, f"waited {seconds} s for {condition} ({argument})"
         page.wait_for_timeout(50)
+
+
+def comes(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something outside the page, or for what a picture of it shows."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"waited {seconds} s"
+        time.sleep(0.1)
 
 
 def all_saved(page: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 
-from .conftest import Server, all_saved, make_server, open_case, ready, until, write_scans
+from .conftest import Server, all_saved, comes, make_server, open_case, ready, until, write_scans
 
 pytestmark = pytest.mark.browser
 
@@ -88,15 +89,15 @@ def test_the_picture_shows_the_stroke_and_undo_takes_it_back(server: Server, new
     before = seen()
     page.keyboard.press("1")
     drag(page, "axial", (4, 15), (15, 15))
+    comes(lambda: seen() != before)
     drawn = seen()
-    assert drawn != before
     page.locator("button", has_text="Undo").click()
-    assert seen() == before
+    comes(lambda: seen() == before)
     all_saved(page)
     undone = server.drawn("straight") > 0
     assert not undone[4:16, 14:17, 9].any()
     page.keyboard.press("Control+Shift+z")
-    assert seen() == drawn
+    comes(lambda: seen() == drawn)
     all_saved(page)
     assert (server.drawn("straight")[4:16, 14:17, 9] == 2).all()
 
@@ -235,8 +236,17 @@ def test_the_folder_is_valid_while_it_is_drawn_on(server: Server, new_page: Call
     all_saved(page)
     content = json.loads((server.folder / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"]["ignore"] == 255
-    page.wait_for_timeout(2500)
-    assert (server.folder / "scribblesTr" / "thick.nii.gz").is_file()
+    drawn = server.drawn("thick")
+    assert (drawn == 1).any()
+    file = server.folder / "scribblesTr" / "thick.nii.gz"
+
+    def written() -> bool:
+        if not file.is_file():
+            return False
+        values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))).transpose(2, 1, 0)[::-1, ::-1]
+        return bool((np.where(values == 255, 0, values.astype(int) + 1) == drawn).all())
+
+    comes(written)
 
 
 def test_other_cases_are_looked_at_only(new_page: Callable[..., Any], server: Server) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from .conftest import Server, all_saved, make_server, open_case, ready, until
+from .conftest import Server, all_saved, comes, make_server, open_case, ready, until
 
 pytestmark = pytest.mark.browser
 
@@ -32,8 +32,12 @@ def test_keys_alone(server: Server, new_page: Callable[..., Any]) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("() => document.activeElement.classList.contains('row')"):
             break
-    while "thick" not in page.evaluate("() => document.activeElement.textContent"):
+    for _ in range(10):
+        if "thick" in page.evaluate("() => document.activeElement.textContent"):
+            break
         page.keyboard.press("ArrowDown")
+    else:
+        raise AssertionError("ArrowDown never came to the case")
     page.keyboard.press("Enter")
     ready(page, "thick")
     for _ in range(60):
@@ -272,8 +276,8 @@ def test_colour_pictures_are_flat(new_page: Callable[..., Any], tmp_path: Path) 
         }""")
         page.mouse.click(box["x"] + corner[0], box["y"] + corner[1])
         all_saved(page)
-        page.wait_for_timeout(2500)
-        (file,) = (folder / "scribblesTr").iterdir()
+        comes(lambda: bool(list(folder.glob("scribblesTr/[!.]*"))))
+        (file,) = folder.glob("scribblesTr/[!.]*")
         stroke = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
         assert np.argwhere(np.squeeze(stroke) == 1).tolist() == [[0, 0]]
     finally:

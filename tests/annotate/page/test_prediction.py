@@ -14,7 +14,7 @@ import SimpleITK
 
 from medcl.queries.listing import PlaceList
 
-from .conftest import Server, all_saved, make_server, open_case, until, write_scans
+from .conftest import Server, all_saved, comes, make_server, open_case, until, write_scans
 from .made_up import leave_predictions
 
 pytestmark = pytest.mark.browser
@@ -59,7 +59,7 @@ def test_a_prediction_arrives_and_is_shown(page_and_server: tuple[Any, Server], 
     share = ball_and_shell()
     leave_predictions(own.folder, {"oblique": share, "straight": share})
     until(page, "() => window.medcl.desk.mask !== null")
-    assert blueness(colours(page, tmp_path / "fill.png")) > none + 2000
+    comes(lambda: blueness(colours(page, tmp_path / "fill.png")) > none + 2000)
     mask = page.evaluate("() => Array.from(window.medcl.desk.mask)")
     shown = np.reshape(mask, (20, 24, 12), order="F")
     np.testing.assert_array_equal(shown, share.argmax(axis=0).transpose(2, 1, 0)[::-1, ::-1])  # LPS file, RAS view
@@ -69,15 +69,13 @@ def test_a_prediction_arrives_and_is_shown(page_and_server: tuple[Any, Server], 
 
     outlined = page.locator("#picture").screenshot()
     page.get_by_label("Outline").uncheck()
-    page.wait_for_timeout(300)
-    assert page.locator("#picture").screenshot() != outlined
+    comes(lambda: page.locator("#picture").screenshot() != outlined)
     page.locator("label.slider", has_text="Fill").locator("input").fill("0")
-    assert blueness(colours(page, tmp_path / "nofill.png")) == none
+    comes(lambda: blueness(colours(page, tmp_path / "nofill.png")) == none)
     warm = lambda picture: int((picture[..., 0] - picture[..., 2] > 60).sum())  # noqa: E731
     before = warm(colours(page, tmp_path / "cold.png"))
     page.keyboard.press("u")
-    page.wait_for_timeout(1000)
-    assert warm(colours(page, tmp_path / "heat.png")) > before + 500
+    comes(lambda: warm(colours(page, tmp_path / "heat.png")) > before + 500)
 
 
 def test_next_goes_there_and_says_why(page_and_server: tuple[Any, Server]) -> None:
