@@ -44,9 +44,9 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             raise DataError(f"{path}: expected a file to be written, but none was.")
         # Some writers (safetensors) make files for their owner alone, which a group could then not share.
         temporary.chmod(mode)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -102,8 +102,8 @@ def atomic_folders(paths: Sequence[Path | str], *, gone: Sequence[Path | str] = 
         for temporary in new.values():
             for folder, _, names in os.walk(temporary):
                 for name in names:
-                    _sync(Path(folder) / name)
-                _sync(Path(folder))
+                    sync(Path(folder) / name)
+                sync(Path(folder))
         _swap(new, [Path(path) for path in gone], old)
     finally:
         for temporary in (*new.values(), *old.values()):
@@ -130,7 +130,7 @@ def _swap(new: Mapping[Path, Path], gone: Sequence[Path], old: dict[Path, Path])
                 os.replace(aside, path)
         raise
     for parent in {path.parent for path in (*placed, *old)}:
-        _sync(parent)
+        sync(parent)
 
 
 def check_place(folder: Path | str) -> None:
@@ -235,7 +235,7 @@ def _usual_mode(free: Path) -> int:
         free.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file or folder to the disk, where the system lets folders be opened (Windows does not)."""
     if path.is_dir() and os.name == "nt":
         return

@@ -143,7 +143,10 @@ def _answer_errors(app: FastAPI) -> None:
     def _expected(_: Request, error: MedclError) -> JSONResponse:
         # where the folder lies on this machine is nobody's business
         context: Context = app.state.context
-        return _problem(422, str(error).replace(f"{context.folder}{os.sep}", "").replace(f"{context.home}{os.sep}", ""))
+        message = str(error)
+        for folder in (context.folder, context.home):
+            message = message.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+        return _problem(422, message)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -148,7 +148,7 @@ class Context:
             self._refuse_without_setup()
             stamp = self._stamp()
             known = self._dataset
-            if known is None or known[0] != stamp or any(_status(path) != then for path, then in known[1].items()):
+            if known is None or known[0] != stamp or any(status_of(path) != then for path, then in known[1].items()):
                 dataset = Dataset.open(self.folder, scribbles=self._scribbles)
                 folders: dict[Path, object] = {}
                 for split in SPLITS:
@@ -204,7 +204,7 @@ class Context:
         """
         found: dict[Path, object] = {}
         for top, folders, files in os.walk(path):
-            found[Path(top)] = _status(Path(top))
+            found[Path(top)] = status_of(Path(top))
             for name in (*folders, *files):
                 if os.path.islink(os.path.join(top, name)):
                     self.inside(Path(top, name))
@@ -333,7 +333,7 @@ class Context:
         folders = [f"{kind}{split}" for kind in ("images", "scribbles", "labels") for split in SPLITS]
         if self._scribbles:
             folders += [f"scribbles{split}/{self._scribbles.rpartition('/')[2]}" for split in SPLITS]
-        return tuple(_status(self.folder / name) for name in ("dataset.json", *folders))
+        return tuple(status_of(self.folder / name) for name in ("dataset.json", *folders))
 
 
 def file_status(case: Case, path: Path) -> os.stat_result:
@@ -351,7 +351,8 @@ def file_status(case: Case, path: Path) -> os.stat_result:
         ) from None
 
 
-def _status(path: Path) -> object:
+def status_of(path: Path) -> object:
+    """Return what changes when a file or the names in a folder change; None where there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -7,13 +7,14 @@ that taking it back never touches a label that somebody else made.
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from medcl.annotate.context import Context
+from medcl.annotate.context import Context, status_of
 from medcl.annotate.masks import inside_folder
 from medcl.data.geometry import Geometry
 from medcl.data.io import IMAGE_ENDINGS, read_geometry, write_map
@@ -21,12 +22,13 @@ from medcl.data.labels import UNLABELLED
 from medcl.data.layout import Case, split_ending
 from medcl.data.opening import JPEG_ENDINGS
 from medcl.errors import DataError
-from medcl.files import TEMPORARY_PREFIX, file_digest, read_json, write_json
+from medcl.files import TEMPORARY_PREFIX, atomic_write, file_digest, read_json, write_json
 
 REPLACED = "replaced"
 """Folder of labels that made room for others, inside the state folder."""
 
 _ACCEPTED = "accepted"
+_TRIES = 5
 
 
 class PreparedLabel:
@@ -52,7 +54,7 @@ class PreparedLabel:
         self.path = inside_folder(context, label_path(context, case, geometry))
         values = context.dataset().labels.dense.encode(_known_only(context, case, indices))
         ending = split_ending(self.path.name)[1]
-        self._waiting = context.state / "cache" / f"label-{uuid.uuid4().hex}{ending}"
+        self._waiting = context.state / "cache" / f"waiting-{uuid.uuid4().hex}{ending}"
         write_map(self._waiting, values, geometry)
         self._digest = file_digest(self._waiting)
 
@@ -65,20 +67,19 @@ class PreparedLabel:
         note, notice = _record(self._context, self.case), ""
         before: str | None = None
         self.path.parent.mkdir(exist_ok=True)
-        old = self.case.label or self.path
-        if os.path.lexists(old):
-            if _digest(old) == self._digest:
+        if os.path.lexists(self.path):
+            if _digest(self.path) == self._digest:
                 self.discard()
                 return ""
-            aside = _aside(self._context, self.case, old)
-            mine = _is_ours(old, note)
+            aside = _aside(self._context, self.case, self.path)
+            mine = _is_ours(self.path, note)
             before = note.get("before") if mine else aside.relative_to(self._context.state).as_posix()
             if not mine:
                 notice = (
                     f"The label that was there is kept as .medcl/{aside.relative_to(self._context.state).as_posix()}."
                 )
-            _move(old, aside)
-        os.replace(self._waiting, self.path)
+            _keep(self.path, aside)
+        os.replace(self._waiting, self.path)  # over the old one: there is a label at every moment
         content = {"label": self.path.name, "digest": self._digest, "before": before}
         write_json(self._context.state / _ACCEPTED / f"{self.case.id}.json", content)
         return notice
@@ -106,20 +107,49 @@ def withdraw_label(context: Context, case: Case) -> str:
         return f"The label {case.label.name} was changed by another program since it was accepted; it stays."
     place = inside_folder(context, case.label)
     aside = _aside(context, case, place)
-    os.replace(place, aside)
+    _keep(place, aside)
     name = aside.relative_to(context.state).as_posix()
     notice = f"The accepted label is no longer part of the data set; it is kept as .medcl/{name}."
     before = context.state / str(note["before"]) if note.get("before") else None
+    back: Path | None = None
     # The folder decides, not where a link in it leads: labels may lie elsewhere, and `medcl init --out` links them.
     if (
         before is not None
         and before.parent.resolve() == (context.state / REPLACED).resolve()
         and os.path.lexists(before)
     ):
-        _move(before, place.with_name(case.id + split_ending(before.name)[1]))
+        back = place.with_name(case.id + split_ending(before.name)[1])
+        _move(before, back)
         notice = f"The label from before is back; the accepted one is kept as .medcl/{name}."
+    if back != place:
+        place.unlink(missing_ok=True)
     record.unlink(missing_ok=True)
     return notice
+
+
+def newest_label(context: Context, case: Case) -> np.ndarray | None:
+    """Read the dense label that a case has now; what changes while it is read is read again.
+
+    Returns:
+        int16 (Z, Y, X) as `Dataset.read_label`; None: it has none.
+
+    Raises:
+        DataError: It cannot be read, or keeps changing.
+    """
+    for _ in range(_TRIES):
+        case = context.case(case.id)  # a label may have come or gone since the caller looked it up
+        if case.label is None:
+            return None
+        before = status_of(case.label)
+        try:
+            indices = context.dataset().read_label(case)
+        except (DataError, OSError):
+            if before is not None and status_of(case.label) == before:
+                raise
+            continue
+        if status_of(case.label) == before:
+            return indices
+    raise DataError(f"case {case.id}: its label changes again and again while it is read; try again.")
 
 
 def label_path(context: Context, case: Case, geometry: Geometry) -> Path:
@@ -157,14 +187,31 @@ def _aside(context: Context, case: Case, label: Path) -> Path:
     return folder / f"{case.id}-{stamp}{split_ending(label.name)[1]}"
 
 
+def _keep(label: Path, aside: Path) -> None:
+    """Keep what a label holds under another name; the label stays where it is."""
+    if label.is_symlink():
+        there = Path(os.readlink(label))
+        aside.symlink_to(there if there.is_absolute() else _relative(label.parent / there, aside.parent))
+        return
+    try:
+        os.link(label, aside)
+    except OSError:  # file systems without hard links
+        with atomic_write(aside) as temporary:
+            shutil.copy2(label, temporary)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path as a link in a folder names it; the path itself may be a link."""
+    return os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
+
+
 def _move(source: Path, target: Path) -> None:
     """Move a file; a relative link goes on to lead to the same file from its new place."""
     if not source.is_symlink() or os.path.isabs(os.readlink(source)):
         os.replace(source, target)
         return
-    there = source.parent / os.readlink(source)
     link = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{split_ending(target.name)[1]}")
-    link.symlink_to(os.path.relpath(there.parent.resolve() / there.name, target.parent.resolve()))
+    link.symlink_to(_relative(source.parent / os.readlink(source), target.parent))
     os.replace(link, target)
     source.unlink()
 

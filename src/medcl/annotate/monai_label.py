@@ -105,14 +105,21 @@ def datastore_objects(context: Context) -> dict[str, Any]:
             names = {name: k for k, name in enumerate(dataset.classes) if k and volumes.get(name, 1.0) > 0}
             stamp = int(predicted[case.id].at.timestamp())
             labels["original"] = {"ext": ".nii.gz", "info": {"ts": stamp, "params": {"label_names": names}}}
-        if case.label is not None:
-            labels["final"] = {"ext": ".nii.gz", "info": {"ts": int(case.label.stat().st_mtime)}}
+        if case.label is not None and (at := _changed_at(case.label)) is not None:
+            labels["final"] = {"ext": ".nii.gz", "info": {"ts": at}}
         name, ending = image_name(case)
-        objects[case.id] = {
-            "image": {"ext": ending, "info": {"ts": int(case.images[0].stat().st_mtime), "name": name}},
-            "labels": labels,
-        }
+        if (at := _changed_at(case.images[0])) is None:
+            continue
+        objects[case.id] = {"image": {"ext": ending, "info": {"ts": at, "name": name}}, "labels": labels}
     return {"name": dataset.name, "description": "", "objects": objects}
+
+
+def _changed_at(path: Path) -> int | None:
+    """Return when a file was changed; None where it has gone since it was listed."""
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return None
 
 
 def sample(context: Context, case: Case, *, local: bool) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from medcl.annotate.state.rows import locked_case
 from medcl.annotate.state.tables import CaseRow, StrokeRow, now
 from medcl.data.io import write_map
 from medcl.data.labels import UNLABELLED
-from medcl.data.layout import Case
+from medcl.data.layout import Case, entries
 from medcl.errors import DataError
-from medcl.files import atomic_write, file_digest
+from medcl.files import atomic_write, file_digest, sync
 
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
@@ -136,6 +136,7 @@ def _write(context: Context, case: Case) -> None:
         import_changed(context, case)
         if _written(context, case):
             return
+        case = next((other for other in context.cases() if other.id == case.id), case)
     context.changed()
     raise DataError(
         f"{stroke_file(context, case)}: other programs keep changing this file while the strokes of case {case.id} are "
@@ -160,21 +161,30 @@ def _written(context: Context, case: Case) -> bool:
             values = context.dataset().labels.strokes.encode(view.from_view(flat.reshape(view.shape)))
             with atomic_write(path) as temporary:
                 write_map(temporary, values, view.grid.geometry)
+                sync(temporary)  # now, so that nothing slow lies between the last look below and the renaming
                 digest = file_digest(temporary)
                 _promise(context, case, digest)
+                _check_alone(case, path)
                 _check_unchanged(path, known)  # last of all: whoever saves now comes after us, not under us
     except _ChangedError:
         _forget_promise(context, case)
         return False
     with context.database.session() as session:
         row = locked_case(session, case.id)
-        row.file_digest, row.written_version = digest, version
+        if row.file_digest in (known, digest):  # else somebody's later save was taken over already
+            row.file_digest, row.written_version = digest, version
         _forget_promise(context, case)
     return True
 
 
 class _ChangedError(Exception):
     """Another program saved the file since it was last read."""
+
+
+def _check_alone(case: Case, path: Path) -> None:
+    """See that nobody saved the first strokes of a case in a file with another ending meanwhile."""
+    if case.scribble is None and set(entries(path.parent, folders=False)[0].get(case.id, ())) - {path}:
+        raise _ChangedError
 
 
 def _check_unchanged(path: Path, known: str) -> None:

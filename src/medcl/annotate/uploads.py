@@ -63,11 +63,8 @@ def receive_image(context: Context, name: str, file_name: str, stream: BinaryIO,
         raise Refused(
             422, f"this data set has {len(dataset.channels)} channels, and an upload brings one; add the files."
         )
-    if case_id in {case.id for case in context.cases()}:
-        raise Refused(409, f"there is a case '{case_id}' already; nothing is overwritten, choose another name.")
+    _refuse_taken(context, case_id)
     folder = context.folder / "imagesTr"
-    suffix = "_0000" if _named_by_channel(folder) else ""
-    target = inside_folder(context, folder / f"{case_id}{suffix}{ending}")
     with _spooled(context, stream, ending) as path:
         channels = read_image(path).array.shape[0]
         if channels != 1:
@@ -75,12 +72,20 @@ def receive_image(context: Context, name: str, file_name: str, stream: BinaryIO,
         folder.mkdir(exist_ok=True)
         path.chmod(0o644)  # temporary files are for their owner alone
         with FileLock(context.state / "upload.lock"):
+            _refuse_taken(context, case_id)  # another upload may have brought it, with another ending
+            suffix = "_0000" if _named_by_channel(folder) else ""
+            target = inside_folder(context, folder / f"{case_id}{suffix}{ending}")
             if os.path.lexists(target):
                 raise Refused(409, f"there is a file {target.name} already; nothing is overwritten.")
             os.replace(path, target)
     with context.database.session() as session:
         context.tell(session, "project", "image", case=case_id, author=author)
     return case_id
+
+
+def _refuse_taken(context: Context, case_id: str) -> None:
+    if case_id in {case.id for case in context.cases()}:
+        raise Refused(409, f"there is a case '{case_id}' already; nothing is overwritten, choose another name.")
 
 
 def receive_map(

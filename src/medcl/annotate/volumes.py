@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from medcl.annotate.context import Context, file_status
+from medcl.annotate.labels import newest_label
 from medcl.annotate.nifti_view import as_index_bytes, as_rgb, as_shown, window_of, write_volume
 from medcl.annotate.problems import Refused
 from medcl.data.layout import DICOM_ENDINGS, Case, split_ending
@@ -23,6 +25,9 @@ CACHE_BYTES = 20 << 30
 """The cache is cut down to this size, what was made longest ago first."""
 
 _GRACE_SECONDS = 60
+
+_WAITING = ("upload-", "waiting-")
+"""Files in the same folder that are no cache: uploads that are looked at, labels that are about to be put in place."""
 
 _LAYOUT = 1
 """Goes up when the content of cached files changes for the same scan."""
@@ -82,17 +87,33 @@ def map_volume(context: Context, case: Case, what: Literal["scribble", "label"])
     if what == "scribble":
         indices, version = context.strokes_and_version(case)
         tag = _tag(what, case.id, version, *_stamps(case, *case.images))
-    elif case.label is None:
-        raise Refused(404, f"case {case.id}: has no dense label.")
     else:
-        tag = _tag(what, case.id, *_stamps(case, case.label, *case.images))
+        indices, tag = None, _label_tag(case)
 
     def build(path: Path) -> None:
-        array = indices if what == "scribble" else context.dataset().read_label(case)
+        array = newest_label(context, case) if indices is None else indices
+        if what == "label" and (array is None or _label_tag(context.case(case.id)) != tag):
+            raise ChangedError(case)
+        assert array is not None
         write_volume(path, context.view(case), as_index_bytes(array))
         drop_older(path.parent, name)
 
     return tag, lambda: cached(context, f"{name}-{tag}.nii", build)
+
+
+class ChangedError(Refused):
+    """The label of a case changed while it was read."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(409, f"case {case.id}: its label changed while it was read; ask again.")
+
+
+def _label_tag(case: Case) -> str:
+    if case.label is None:
+        raise Refused(404, f"case {case.id}: has no dense label.")
+    if not case.label.is_file():  # it was there when the case was looked up
+        raise ChangedError(case)
+    return _tag("label", case.id, *_stamps(case, case.label, *case.images))
 
 
 def thumbnail(context: Context, case: Case) -> tuple[str, Callable[[], Path]]:
@@ -123,7 +144,7 @@ def zipped(context: Context, path: Path) -> Path:
 def cached(context: Context, name: str, build: Callable[[Path], None]) -> Path:
     """Return a file of the cache; who comes first makes it, others wait for it."""
     path = context.state / "cache" / name
-    if path.is_file():
+    with contextlib.suppress(FileNotFoundError):
         os.utime(path)  # in use: the last to be removed
         return path
     with _locks_guard:
@@ -140,7 +161,11 @@ def cached(context: Context, name: str, build: Callable[[Path], None]) -> Path:
 
 def trim(folder: Path, *, keep: Path, limit: int | None = None) -> None:
     """Remove files of the cache, those that were made longest ago first, until it is small enough."""
-    files = [(path.stat(), path) for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = []
+    for path in folder.iterdir():
+        if not path.name.startswith((".", *_WAITING)):
+            with contextlib.suppress(FileNotFoundError):  # removed by another since it was listed
+                files.append((path.stat(), path))
     size = sum(status.st_size for status, _ in files)
     for status, path in sorted(files, key=lambda pair: pair[0].st_mtime_ns):
         if size <= (CACHE_BYTES if limit is None else limit):
@@ -153,8 +178,9 @@ def trim(folder: Path, *, keep: Path, limit: int | None = None) -> None:
 def drop_older(folder: Path, name: str) -> None:
     """Remove earlier maps of a case, but for those that somebody may be about to send."""
     for path in folder.glob(f"{name}-*"):
-        if path.stat().st_mtime < time.time() - _GRACE_SECONDS:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _GRACE_SECONDS:
+                path.unlink()
 
 
 def _stamps(case: Case, *paths: Path) -> list[str]:

@@ -90,8 +90,11 @@ def open_nifti(path: Path) -> BinaryIO:
         DataError: The ending says gzip and the content does not, or the other way round.
     """
     packed = path.name.lower().endswith(".gz")
-    with path.open("rb") as stream:
-        is_packed = stream.read(2) == _GZIP
+    try:
+        with path.open("rb") as stream:
+            is_packed = stream.read(2) == _GZIP
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from None
     if packed and not is_packed:
         raise DataError(
             f"{path}: expected a gzip file as the ending says, got other bytes; check the file or its name."

@@ -18,10 +18,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from annotate_tiny import TOKEN, make_dataset, serving
+from sqlalchemy import delete, select
 
 from medcl.annotate.app import create_app
 from medcl.annotate.state.database import Database
-from medcl.annotate.state.tables import Base
+from medcl.annotate.state.migrate import claim, migrate
+from medcl.annotate.state.tables import Base, ProjectRow
 from medcl.errors import DataError
 
 pytestmark = pytest.mark.slow
@@ -110,11 +112,36 @@ def test_strokes_conflicts_and_events_of_a_team(server: str, tmp_path: Path) -> 
     assert "medcl@127.0.0.1" in str(refused.value)
 
 
+def test_two_servers_that_first_open_it_together_agree(server: str, tmp_path: Path) -> None:
+    database = Database(server)
+    migrate(database)
+    with database.session() as session:
+        session.execute(delete(ProjectRow))
+    barrier, problems = threading.Barrier(2), []
+
+    def first() -> None:
+        barrier.wait()
+        try:
+            claim(database, tmp_path / "id")
+        except DataError as error:
+            problems.append(str(error))
+
+    threads = [threading.Thread(target=first) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    with database.session() as session:
+        (key,) = session.scalars(select(ProjectRow.key)).all()
+        session.execute(delete(ProjectRow))
+    database.close()
+    assert (tmp_path / "id").read_text(encoding="ascii") == key
+
+
 def test_a_server_that_is_not_there() -> None:
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed (pip install 'medcl[postgresql]')")
-    from medcl.annotate.state.migrate import migrate
-
     with pytest.raises(DataError, match="cannot be used") as refused:
         migrate(Database("postgresql://medcl:secret@127.0.0.1:1/none"))
     assert "secret" not in str(refused.value)

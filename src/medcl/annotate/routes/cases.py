@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,8 +12,9 @@ from medcl.annotate.cases import summaries, summary
 from medcl.annotate.context import Here
 from medcl.annotate.schemas import CaseState, CaseSummary
 from medcl.annotate.sending import NIFTI, send_file
-from medcl.annotate.volumes import image_volume, map_volume, thumbnail
+from medcl.annotate.volumes import ChangedError, image_volume, map_volume, thumbnail
 
+_TRIES = 5
 router = APIRouter(prefix="/api/cases", tags=["cases"])
 _NIFTI: dict[int | str, dict[str, Any]] = {
     200: {"content": {NIFTI: {}}, "description": "NIfTI-1, uncompressed, in the view grid."}
@@ -59,4 +61,7 @@ def get_scribble(context: Here, request: Request, case: str) -> Response:
 @router.get("/{case}/label.nii", response_class=FileResponse, responses=_NIFTI)
 def get_label(context: Here, request: Request, case: str) -> Response:
     """The dense label: uint8, 0 unlabelled, class index + 1 elsewhere."""
-    return send_file(context, request, *map_volume(context, context.case(case), "label"), NIFTI)
+    for _ in range(_TRIES):
+        with contextlib.suppress(ChangedError):
+            return send_file(context, request, *map_volume(context, context.case(case), "label"), NIFTI)
+    raise ChangedError(context.case(case))

@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 
 from medcl.annotate.context import Context, Here
 from medcl.annotate.exporting import MEDIA_TYPES, Format, What, export_bytes, file_name, write_zip
+from medcl.annotate.labels import newest_label
 from medcl.annotate.masks import newest_mask
 from medcl.annotate.problems import Refused
 from medcl.annotate.schemas import Problem
@@ -94,7 +95,7 @@ _NOTHING: dict[What, str] = {
 def read_what(context: Context, case: Case, what: What) -> np.ndarray | None:
     """Return a map of a case, int16 (Z, Y, X) with `UNLABELLED`, or None where there is none."""
     if what == "label":
-        return None if case.label is None else context.dataset().read_label(case)
+        return newest_label(context, case)
     if what == "strokes":
         strokes = context.strokes(case) if case.split == "Tr" else _strokes_in_file(context, case)
         return strokes if strokes is not None and bool((strokes != UNLABELLED).any()) else None

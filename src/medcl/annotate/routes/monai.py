@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from medcl.annotate import monai_label as protocol
 from medcl.annotate.context import Author, Context, Here
-from medcl.annotate.labels import PreparedLabel
+from medcl.annotate.labels import PreparedLabel, newest_label
 from medcl.annotate.masks import corrected, newest_mask, newest_prediction
 from medcl.annotate.pool import suggest
 from medcl.annotate.problems import Refused
@@ -215,9 +215,7 @@ def get_label(
     case = context.case(label)
     if tag not in ("", *protocol.TAGS):
         raise Refused(404, f"unknown tag '{tag}'; known: {', '.join(protocol.TAGS)}.")
-    indices = _mask(context, case) if tag == "original" else None
-    if tag != "original" and case.label is not None:
-        indices = context.dataset().read_label(case)
+    indices = _mask(context, case) if tag == "original" else newest_label(context, case)
     if indices is None:
         raise Refused(404, f"case {case.id}: has no label with the tag '{tag or 'final'}' yet.")
     content, _ = protocol.encoded_map(indices, case, context.dataset().classes, ".nii.gz")

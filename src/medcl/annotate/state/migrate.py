@@ -31,6 +31,7 @@ def claim(database: Database, file: Path) -> None:
         DataError: The database is of another data set.
     """
     with database.session() as session:
+        database.migrate_alone(session.connection())  # two servers that first open it together would both claim it
         known = session.scalar(select(ProjectRow.key))
         key = file.read_text(encoding="ascii", errors="replace").strip() if file.is_file() else ""
         if known is None:
