@@ -78,12 +78,13 @@ def test_two_uploads_of_one_name_with_two_endings(context: Context, tmp_path: Pa
     assert context.case("new").images[0].name == "new_0000.nrrd"
 
 
+@pytest.mark.parametrize("name", ["oblique.nii.gz", "oblique.nrrd"])
 def test_a_save_by_another_program_just_before_ours(
-    client: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     drawn = np.full(OBLIQUE.size, 3, np.uint8)
     drawn[5, 6, 7:9] = 2
-    file, once = context.folder / "scribblesTr" / "oblique.nii.gz", iter((True,))
+    file, once = context.folder / "scribblesTr" / name, iter((True,))
     sync = stroke_files.sync
 
     def slow(path: Path) -> None:
@@ -94,34 +95,12 @@ def test_a_save_by_another_program_just_before_ours(
     monkeypatch.setattr(stroke_files, "sync", slow)
     client.post("/api/cases/oblique/strokes", json=stroke(0, [0, 5]))
     context.flush()
+    assert [path.name for path in (context.folder / "scribblesTr").iterdir()] == [name]
     strokes = client.get("/api/cases/oblique/strokes").json()["strokes"]
     assert sorted(one["tool"] for one in strokes) == ["import", "pen"]
     values = read_map(file)[0]
     assert (values[5, 6, 7:9] == 2).all()
     assert np.count_nonzero(values == 1) == 5
-
-
-def test_the_first_strokes_of_another_program_in_a_file_of_another_kind(
-    client: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = np.full(OBLIQUE.size, 3, np.uint8)
-    drawn[5, 6, 7:9] = 2
-    other, once = context.folder / "scribblesTr" / "oblique.nrrd", iter((True,))
-    sync = stroke_files.sync
-
-    def slow(path: Path) -> None:
-        sync(path)
-        if next(once, False):
-            write_map(other, drawn, OBLIQUE)
-
-    monkeypatch.setattr(stroke_files, "sync", slow)
-    client.post("/api/cases/oblique/strokes", json=stroke(0, [0, 5]))
-    context.flush()
-    assert [path.name for path in (context.folder / "scribblesTr").iterdir()] == ["oblique.nrrd"]
-    values = read_map(other)[0]
-    assert (values[5, 6, 7:9] == 2).all()
-    assert np.count_nonzero(values == 1) == 5
-    assert client.get("/api/cases").status_code == 200
 
 
 def stroke(version: int, runs: list[int]) -> dict[str, object]:
