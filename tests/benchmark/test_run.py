@@ -247,7 +247,7 @@ def test_a_killed_job_goes_on_where_it_was(tiny_recipe: Recipe, tmp_path: Path) 
     folder.mkdir(parents=True)
     job.save(folder)
     child = subprocess.Popen([sys.executable, "-m", "medcl.benchmark.worker", str(tmp_path), str(folder), "1"])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (folder / "run" / "log.csv").exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.kill()
