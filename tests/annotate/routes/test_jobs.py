@@ -113,7 +113,7 @@ def test_of_many_at_once_only_as_many_as_may_wait_are_queued(
     new = NewJob(kind="predict")
     for _ in range(jobs.MOST_WAITING - 1):
         queue.add(context, new, "ada")
-    codes = at_once(context, [lambda: jobs.put_job(context, "ada", new).id] * 3)
+    codes = at_once(context, [lambda: jobs.start_job(context, "ada", new).id] * 3)
     assert sorted(codes) == [jobs.MOST_WAITING, 409, 409]
     assert len(queue.jobs(context)) == jobs.MOST_WAITING
 

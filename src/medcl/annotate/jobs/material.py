@@ -63,7 +63,7 @@ def gather(context: Context) -> Material:
     # One moment for all: what is drawn between two looks could else be learned from and held back, too.
     with context.database.session(write=False) as session:
         accepted, once_accepted = _accepted(session)
-        slices = held_back(_history(context, session), never=once_accepted)
+        slices = held_back(_history(context, session, dataset), never=once_accepted)
         for case in dataset.cases("Tr"):
             scribble = None
             label = staging.label(case.label) if case.label is not None and case.id in accepted else None
@@ -108,9 +108,9 @@ def _accepted(session: Session) -> tuple[set[str], set[str]]:
     return current, ever | current
 
 
-def _history(context: Context, session: Session) -> Iterator[Drawn]:
+def _history(context: Context, session: Session, dataset: Dataset) -> Iterator[Drawn]:
     """Yield all strokes, oldest first; an import counts as one stroke per slice and class."""
-    known = {case.id: case for case in context.cases() if case.split == "Tr"}
+    known = {case.id: case for case in dataset.cases("Tr")}
     query = select(
         StrokeRow.case, StrokeRow.plane, StrokeRow.slice, StrokeRow.value, StrokeRow.tool, StrokeRow.id
     ).order_by(StrokeRow.at, StrokeRow.case, StrokeRow.version)
