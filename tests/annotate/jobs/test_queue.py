@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medcl.annotate.context import Context
-from medcl.annotate.jobs import queue
+from medcl.annotate.jobs import processes, queue
 from medcl.annotate.jobs.processes import identity, is_alive, log_folder, worker_lock, worker_runs
 from medcl.annotate.jobs.worker import _reason
 from medcl.annotate.schemas import Job, NewJob
@@ -124,3 +124,28 @@ def test_every_step_is_told(context: Context) -> None:
 )
 def test_ends_have_names(code: int, words: str) -> None:
     assert words in _reason(code)
+
+
+def test_a_worker_that_leaves_is_no_reason_to_start_none(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has given the lock back and takes no job any more, but its process needs seconds to end."""
+    spawned: list[Context] = []
+
+    class Leaving:
+        def poll(self) -> None:
+            return None
+
+    def spawn(context: Context) -> Leaving:
+        spawned.append(context)
+        return Leaving()
+
+    monkeypatch.setattr(processes, "_started", {})
+    monkeypatch.setattr(processes, "_spawn", spawn)
+    processes.start_worker(context)
+    processes.start_worker(context)
+    assert len(spawned) == 1, "one that was just started is waited for"
+    monkeypatch.setattr(processes, "STARTING_SECONDS", 0.0)
+    with worker_lock(context):
+        processes.start_worker(context)
+    assert len(spawned) == 1, "it works"
+    processes.start_worker(context)
+    assert len(spawned) == 2

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from medcl.annotate.context import Context
 from medcl.annotate.jobs import predicting, queue, training, work
+from medcl.annotate.jobs.material import gather
 from medcl.annotate.jobs.processes import identity
 from medcl.annotate.jobs.progress import Report
 from medcl.annotate.pool import suggest
@@ -130,14 +131,15 @@ def test_the_folder_stays_what_it_was(hearts: Path, trained: Path) -> None:
 
 
 def test_held_back_slices_are_not_learned_from(trained: Path) -> None:
-    staged = list((trained / ".medcl" / "staged").glob("*.nii.gz"))
-    assert len(staged) == 1
-    learned, _ = read_map(staged[0])
-    drawn, _ = read_map(trained / "scribblesTr" / staged[0].name)
-    missing = np.flatnonzero((learned != drawn).any(axis=(1, 2)))
+    missing = []
+    for staged in (trained / ".medcl" / "staged" / "strokes").iterdir():
+        learned, _ = read_map(staged)
+        drawn, _ = read_map(trained / "scribblesTr" / staged.name)
+        for z in np.flatnonzero((learned != drawn).any(axis=(1, 2))):
+            missing.append((staged.name, z))
+            assert (drawn[z] != 4).any()
+            assert (learned[z] == 4).all(), "nothing of the slice is left"
     assert len(missing) == 1
-    assert (drawn[missing[0]] != 4).any()
-    assert (learned[missing[0]] == 4).all(), "nothing of the slice is left"
 
 
 def test_the_next_training_starts_from_the_model_and_prepares_nothing(
@@ -250,6 +252,55 @@ def test_an_open_case_that_cannot_be_read_does_not_cost_the_training(
     job = do(context, first="heart_test000")
     assert job.state == "finished"
     assert "heart_test000" in job.message
+
+
+def test_cases_that_disappear_do_not_cost_the_training(
+    trained: Path, opened: Callable[[Path], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = opened(trained)
+    held = gather(context).held
+    assert len(held) == 1
+    monkeypatch.setattr(training, "FIRST_LOOK_SECONDS", 0.0)
+    scored: list[set[str]] = []
+    look, score = training._Watcher._look, training._Watcher._score
+
+    def remove(name: str) -> None:
+        (context.folder / "imagesTr" / f"{name}_0000.nii.gz").unlink(missing_ok=True)
+
+    def looking(self: training._Watcher, snapshot: Snapshot) -> None:
+        remove("heart_train002")
+        look(self, snapshot)
+
+    def scoring(self: training._Watcher, step: int, masks: dict[str, np.ndarray]) -> None:
+        scored.append(set(masks))
+        remove(*held)
+        score(self, step, masks)
+
+    monkeypatch.setattr(training._Watcher, "_look", looking)
+    monkeypatch.setattr(training._Watcher, "_score", scoring)
+    assert "heart_train002" not in held
+    job = do(context, first="heart_train002")
+    assert job.state == "finished", job.message
+    for name in ("heart_train002", *held):
+        assert f"case {name}: is no longer part of the data set" in job.message
+    assert set(held) in scored, "it was predicted before it went"
+    assert not newest(context).scores
+
+
+def test_a_case_that_is_gone_does_not_hold_up_the_others(trained: Path, opened: Callable[[Path], Context]) -> None:
+    context = opened(trained)
+    (context.folder / "imagesTr" / "heart_train001_0000.nii.gz").unlink()
+    before = newest_prediction_of(context, "heart_train002")
+    job = do(context, kind="predict", cases=["heart_train001", "heart_train002"])
+    assert job.state == "crashed"
+    assert job.message.startswith("1 of 2 cases could not be predicted: unknown case 'heart_train001'")
+    assert newest_prediction_of(context, "heart_train002") > before
+
+
+def newest_prediction_of(context: Context, name: str) -> int:
+    with context.database.session(write=False) as session:
+        query = select(PredictionRow.id).where(PredictionRow.case == name).order_by(PredictionRow.id.desc()).limit(1)
+        return session.scalars(query).one()
 
 
 def test_an_image_that_cannot_be_read_is_named(trained: Path, opened: Callable[[Path], Context]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,10 @@ from fastapi.testclient import TestClient
 
 from medcl.annotate.context import Context
 from medcl.annotate.jobs import queue
-from medcl.annotate.jobs.processes import worker_runs
+from medcl.annotate.jobs.processes import identity, worker_runs
+from medcl.annotate.problems import Refused
+from medcl.annotate.routes import jobs, monai
+from medcl.annotate.schemas import NewJob
 from medcl.annotate.state.tables import JobRow, ModelRow, PredictionRow, now
 from medcl.data.io import write_map
 from medcl.queries.places import places_of, to_rows
@@ -98,6 +104,79 @@ def test_unknown_jobs_and_strategies(client: TestClient) -> None:
 def test_a_queue_has_an_end(client: TestClient, idle: list[Context]) -> None:
     codes = [client.post("/api/jobs", json={"kind": "predict"}).status_code for _ in range(51)]
     assert codes == [200] * 50 + [409]
+
+
+def test_of_many_at_once_only_as_many_as_may_wait_are_queued(
+    client: TestClient, app: FastAPI, idle: list[Context]
+) -> None:
+    context: Context = app.state.context
+    new = NewJob(kind="predict")
+    for _ in range(jobs.MOST_WAITING - 1):
+        queue.add(context, new, "ada")
+    codes = at_once(context, [lambda: jobs.start_job(context, "ada", new).id] * 3)
+    assert sorted(codes) == [jobs.MOST_WAITING, 409, 409]
+    assert len(queue.jobs(context)) == jobs.MOST_WAITING
+
+
+def test_of_trainings_asked_for_at_once_by_monai_one_is_queued(
+    client: TestClient, app: FastAPI, idle: list[Context]
+) -> None:
+    context: Context = app.state.context
+    codes = at_once(context, [lambda: int(monai._train(context, "ada", {"minutes": 1})["id"])] * 3)
+    (job,) = queue.jobs(context)
+    assert sorted(codes) == [job.id, 429, 429]
+    refused = client.post("/monai/train/medcl", json={"minutes": 1})
+    assert (refused.status_code, "(job 1)" in refused.json()["message"]) == (429, True)
+
+
+def test_monai_answers_with_the_job_that_the_caller_asked_for(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Context = app.state.context
+    # Somebody else is quicker between adding the job and the answer.
+    monkeypatch.setattr(jobs, "start_worker", lambda context: queue.add(context, NewJob(), "eve"))
+    assert client.post("/monai/train/medcl", json={"minutes": 1}).json()["id"] == "1"
+    assert [job.author for job in queue.jobs(context)] == ["eve", ""]
+
+
+def test_infer_starts_a_worker_where_the_one_that_was_there_has_left(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def start(context: Context) -> None:
+        asked.append(queue.waiting(context))
+        if len(asked) > 1:  # the first time there was one, on its way out
+            number = queue.claim(context, identity())
+            assert number is not None
+            queue.end(context, number, "crashed", "a worker was there")
+
+    monkeypatch.setattr(jobs, "start_worker", start)
+    monkeypatch.setattr(monai, "PREDICT_SECONDS", 2.0)
+    predicted(app, "oblique")
+    answer = client.post("/monai/infer/medcl?image=upright")
+    assert (answer.status_code, asked) == (422, [True, True])
+    assert "a worker was there" in answer.json()["message"]
+
+
+def at_once(context: Context, calls: list[Callable[[], int]]) -> list[int]:
+    """Call while somebody else writes, so that all look before the first of them can write; return status or result."""
+    found: list[int] = []
+
+    def go(call: Callable[[], int]) -> None:
+        try:
+            found.append(call())
+        except Refused as refused:
+            found.append(refused.status)
+
+    threads = [threading.Thread(target=go, args=(call,)) for call in calls]
+    with context.database.session():
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join()
+    return found
 
 
 def test_where_to_draw_next_without_and_with_predictions(client: TestClient, app: FastAPI, draw: Draw) -> None:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from medcl.annotate.jobs.holdback import AXES, EVERY, FIRST, Drawn, held_back, split
+from medcl.annotate.jobs.staging import Staging
 from medcl.annotate.runs import unpack
 from medcl.annotate.state.tables import CaseRow, EventRow, StrokeRow
-from medcl.annotate.stroke_files import import_changed
+from medcl.annotate.stroke_files import import_changed, stroke_file
 from medcl.data.dataset import Dataset
-from medcl.data.io import write_map
 from medcl.data.labels import UNLABELLED
 from medcl.data.layout import Case
 from medcl.errors import DataError
-from medcl.files import file_digest
 from medcl.queries.places import PLANES, drawing_axis
 from medcl.queries.pool import Plane
 
@@ -58,64 +58,70 @@ def gather(context: Context) -> Material:
         import_changed(context, case)  # strokes that nobody has looked at here yet
     context.flush()
     dataset = context.dataset()
-    accepted, once_accepted = _accepted(context)
-    slices = held_back(_history(context), never=once_accepted)
+    staging = Staging(context, dataset)
     cases, held = [], {}
-    for case in dataset.cases("Tr"):
-        mine = [(plane, index) for name, plane, index in slices if name == case.id]
-        if case.id in accepted and case.label is not None:
-            cases.append(replace(case, scribble=None))
-            continue
-        if mine and case.scribble is not None:
-            kept, apart = split(context.view(case).to_view(context.strokes(case)), mine)
-            if (apart != UNLABELLED).any():
-                held[case.id] = apart
-                case = replace(case, scribble=_staged(context, case, kept))  # the case as it is learned
-        cases.append(replace(case, label=None) if case.scribble is not None else case)
+    # One moment for all: what is drawn between two looks could else be learned from and held back, too.
+    with context.database.session(write=False) as session:
+        accepted, once_accepted = _accepted(session)
+        slices = held_back(_history(context, session, dataset), never=once_accepted)
+        for case in dataset.cases("Tr"):
+            scribble = None
+            label = staging.label(case.label) if case.label is not None and case.id in accepted else None
+            if label is None:
+                mine = [(plane, index) for name, plane, index in slices if name == case.id]
+                scribble, apart = _staged(context, session, staging, case, mine)
+                if apart is not None:
+                    held[case.id] = apart
+            if scribble is None and label is None and case.label is not None:
+                label = staging.label(case.label)
+            cases.append(replace(case, scribble=scribble, label=label))
+        strokes, seconds, voxels = _totals(session)
+    staging.tidy()
     if not any(case.scribble or case.label for case in cases):
         raise DataError("expected strokes on at least one training case, found none; draw some, then train.")
-    strokes, seconds, voxels = totals(context)
     learned = replace(dataset, _cases={"Tr": cases, "Val": [], "Ts": []})
     return Material(learned, held, strokes, seconds, voxels, _in_words(slices, held))
 
 
 def totals(context: Context) -> tuple[int, float, int]:
     """Return strokes that stand (erasing left out), seconds spent with all strokes, and voxels of those that stand."""
+    with context.database.session(write=False) as session:
+        return _totals(session)
+
+
+def _totals(session: Session) -> tuple[int, float, int]:
     from medcl.annotate.state.rows import standing
 
-    with context.database.session(write=False) as session:
-        strokes, voxels = session.execute(
-            select(func.count(), func.coalesce(func.sum(StrokeRow.voxels), 0)).where(*standing())
-        ).one()
-        seconds = session.scalar(select(func.coalesce(func.sum(StrokeRow.seconds), 0.0))) or 0.0
+    strokes, voxels = session.execute(
+        select(func.count(), func.coalesce(func.sum(StrokeRow.voxels), 0)).where(*standing())
+    ).one()
+    seconds = session.scalar(select(func.coalesce(func.sum(StrokeRow.seconds), 0.0))) or 0.0
     return int(strokes), float(seconds), int(voxels)
 
 
-def _accepted(context: Context) -> tuple[set[str], set[str]]:
+def _accepted(session: Session) -> tuple[set[str], set[str]]:
     """Return the cases whose label counts as accepted now, and those for which that was ever so."""
-    with context.database.session(write=False) as session:
-        rows = session.scalars(select(CaseRow).where(CaseRow.verdict == "accept"))
-        current = {row.id for row in rows if row.verdict_version == row.version}
-        query = select(EventRow.case).where(EventRow.kind == "case", EventRow.action == "accept").distinct()
-        ever = {case for case in session.scalars(query) if case}
+    rows = session.scalars(select(CaseRow).where(CaseRow.verdict == "accept"))
+    current = {row.id for row in rows if row.verdict_version == row.version}
+    query = select(EventRow.case).where(EventRow.kind == "case", EventRow.action == "accept").distinct()
+    ever = {case for case in session.scalars(query) if case}
     return current, ever | current
 
 
-def _history(context: Context) -> Iterator[Drawn]:
+def _history(context: Context, session: Session, dataset: Dataset) -> Iterator[Drawn]:
     """Yield all strokes, oldest first; an import counts as one stroke per slice and class."""
-    known = {case.id: case for case in context.cases() if case.split == "Tr"}
+    known = {case.id: case for case in dataset.cases("Tr")}
     query = select(
         StrokeRow.case, StrokeRow.plane, StrokeRow.slice, StrokeRow.value, StrokeRow.tool, StrokeRow.id
     ).order_by(StrokeRow.at, StrokeRow.case, StrokeRow.version)
-    with context.database.session(write=False) as session:
-        for name, plane, index, value, tool, number in session.execute(query).all():
-            if name not in known:
-                continue
-            if tool == "import":
-                runs = session.scalar(select(StrokeRow.runs).where(StrokeRow.id == number))
-                yield from _imported(context, known[name], unpack(runs or b"", 3))
-            elif value is not None and plane in AXES and index is not None:
-                yield Drawn(name, plane, index, value)
+    for name, plane, index, value, tool, number in session.execute(query).all():
+        if name not in known:
+            continue
+        if tool == "import":
+            runs = session.scalar(select(StrokeRow.runs).where(StrokeRow.id == number))
+            yield from _imported(context, known[name], unpack(runs or b"", 3))
+        elif value is not None and plane in AXES and index is not None:
+            yield Drawn(name, plane, index, value)
 
 
 def _imported(context: Context, case: Case, runs: np.ndarray) -> Iterator[Drawn]:
@@ -144,19 +150,27 @@ def slices_of_runs(context: Context, case: Case, runs: np.ndarray) -> list[tuple
     return sorted(found)
 
 
-def _staged(context: Context, case: Case, kept: np.ndarray) -> Path:
-    """Write strokes without the held-back slices; where they are as before, the file stays as it is."""
-    folder = context.state / "staged"
-    folder.mkdir(exist_ok=True)
-    path, new = folder / f"{case.id}.nii.gz", folder / f".new-{case.id}.nii.gz"
-    view = context.view(case)
-    values = context.dataset().labels.strokes.encode(view.from_view(kept))
-    write_map(new, values, view.grid.geometry)
-    if path.is_file() and file_digest(path) == file_digest(new):
-        new.unlink()
-    else:
-        new.replace(path)
-    return path
+def _staged(
+    context: Context, session: Session, staging: Staging, case: Case, mine: list[tuple[str, int]]
+) -> tuple[Path | None, np.ndarray | None]:
+    """Stage the strokes of a case without its held-back slices.
+
+    Returns:
+        The file, None where nothing is drawn; and what is held back, None where nothing is.
+    """
+    row = session.get(CaseRow, case.id)
+    if row is None:
+        return None, None
+    if not mine and row.written_version == row.version:  # its file is what is drawn: no map need be made
+        if not row.file_digest:
+            return None, None
+        if (staged := staging.file(case, stroke_file(context, case), row.file_digest)) is not None:
+            return staged, None
+    flat, _ = context.strokes_in_view(session, case)
+    if (flat == UNLABELLED).all():
+        return None, None
+    kept, apart = split(flat.reshape(context.view(case).shape), mine)
+    return staging.strokes(case, kept), apart if (apart != UNLABELLED).any() else None
 
 
 def _in_words(slices: set[tuple[str, str, int]], held: dict[str, np.ndarray]) -> str:

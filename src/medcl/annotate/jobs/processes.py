@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 NICE = 10
 """Priority of the worker: whoever draws comes first."""
 
-_started: dict[Path, subprocess.Popen[bytes]] = {}
-"""Workers that this process started: one that still starts holds no lock yet."""
+STARTING_SECONDS = 15.0
+"""So long after its start a worker may not hold its lock yet. Later only the lock counts: one that leaves lives on for
+seconds after it has given the lock back, and takes no job any more."""
+
+_started: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
+"""Workers that this process started, and when by the monotonic clock."""
 
 _guard = threading.Lock()
 
@@ -71,12 +76,22 @@ def log_folder(context: Context) -> Path:
 
 
 def start_worker(context: Context) -> None:
-    """Start a worker where none runs: in a session of its own, so that it outlives the server and its terminal."""
+    """Start a worker where none runs: in a session of its own, so that it outlives the server and its terminal.
+
+    One too many does no harm: it finds the lock taken and leaves.
+    """
     with _guard:
-        known = _started.get(context.state)
-        if (known is not None and known.poll() is None) or worker_runs(context):
+        if _starts(context) or worker_runs(context):
             return
-        _started[context.state] = _spawn(context)
+        _started[context.state] = _spawn(context), time.monotonic()
+
+
+def _starts(context: Context) -> bool:
+    """Whether a worker that this process started may still be on its way to the lock."""
+    if context.state not in _started:
+        return False
+    process, since = _started[context.state]
+    return process.poll() is None and time.monotonic() - since < STARTING_SECONDS
 
 
 def _spawn(context: Context) -> subprocess.Popen[bytes]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from medcl.annotate.jobs.processes import is_alive, log_folder, worker_runs
 from medcl.annotate.schemas import Job, NewJob, Point
@@ -21,9 +22,20 @@ GRACE_SECONDS = 15.0
 _MOST_POINTS = 400
 
 
-def add(context: Context, new: NewJob, author: str) -> JobRow:
-    """Put a job at the end of the queue."""
+def add(context: Context, new: NewJob, author: str, *, refuse: Callable[[Session], None] | None = None) -> JobRow:
+    """Put a job at the end of the queue.
+
+    Args:
+        context: Whose queue.
+        new: What to do.
+        author: Who asks for it.
+        refuse: Raises where the job shall not be added. What it reads stays true until the job is in the queue: of
+            several callers at once the later ones see the jobs of the earlier ones.
+    """
     with context.database.session() as session:
+        context.database.events_in_order(session)  # before all else: in PostgreSQL nobody adds a job meanwhile
+        if refuse is not None:
+            refuse(session)
         row = JobRow(
             kind=new.kind, state="queued", author=author, at=now(), asked=new.model_dump(mode="json"), progress={}
         )
@@ -60,6 +72,17 @@ def waiting(context: Context) -> bool:
     """Whether a job waits."""
     with context.database.session(write=False) as session:
         return session.scalar(select(JobRow.id).where(JobRow.state == "queued").limit(1)) is not None
+
+
+def count_waiting(session: Session) -> int:
+    """Return how many jobs wait."""
+    return session.scalar(select(func.count()).select_from(JobRow).where(JobRow.state == "queued")) or 0
+
+
+def open_training(session: Session) -> JobRow | None:
+    """Return a training that runs or waits, the newest one."""
+    query = select(JobRow).where(JobRow.kind == "train", JobRow.state.in_(("queued", "running")))
+    return session.scalars(query.order_by(JobRow.id.desc()).limit(1)).first()
 
 
 def end(context: Context, job: int, state: str, message: str) -> None:

@@ -18,6 +18,7 @@ from medcl.annotate.jobs.predicting import Predictor
 from medcl.annotate.jobs.processes import threads
 from medcl.annotate.jobs.progress import Report, Stopped
 from medcl.annotate.jobs.recipe import has_file, settings_for
+from medcl.annotate.problems import Refused
 from medcl.annotate.schemas import NewJob
 from medcl.annotate.state.tables import ModelRow, now
 from medcl.data.layout import Case
@@ -25,7 +26,7 @@ from medcl.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from medcl.annotate.context import Context
-    from medcl.data.plan import Plan
+    from medcl.data.store import Store
     from medcl.training.run import RunResult
     from medcl.training.supervisor import Progress
     from medcl.training.watching import Snapshot
@@ -44,6 +45,8 @@ GROWTH = 1.25
 
 LARGEST_LOOK = 0.2
 """but predicting takes at most this share of the time, apart from the open case the first time."""
+
+_GONE = "is no longer part of the data set; its image was removed or renamed while the training ran."
 
 KEPT_RUNS = 3
 KEPT_STORES = 2
@@ -115,6 +118,7 @@ class _Watcher:
     def __init__(self, context: Context, report: Report, job: int, asked: NewJob, material: Material) -> None:
         self.context, self.report, self.job, self.asked, self.material = context, report, job, asked, material
         self.model: int | None = None
+        self._store: Store | None = None  # what the training itself reads: complete, whatever becomes of the files
         self._started = time.monotonic()
         self._next: float | None = None
         self._pause = LOOK_SECONDS
@@ -134,6 +138,7 @@ class _Watcher:
 
     def watch(self, snapshot: Snapshot) -> bool:
         """Look at a step; True ends the training."""
+        self._store = snapshot.store
         if self.report.stop.is_set():
             return True
         moment = time.monotonic()
@@ -159,7 +164,7 @@ class _Watcher:
         self._keep_model(result.steps, result.model)
         model = Model.load(result.model, engine="torch", threads=threads())
         unions = unions_of("auto", classes=len(model.classes), groups=model.plan.groups, one_piece=model.info.one_piece)
-        predictor = Predictor(self.context, model.plan, model.engine, unions, self._store(model.plan))
+        predictor = Predictor(self.context, model.plan, model.engine, unions, self._store)
         self.report.say("predicting")
         masks: dict[str, np.ndarray] = {}
         cases = list(self._cases(only_held=self.report.stop.is_set()))
@@ -177,7 +182,7 @@ class _Watcher:
         """Predict a case; one that cannot be read does not cost the training."""
         try:
             mask = predictor.predict(case, self._model(), self.job)
-        except DataError as error:
+        except (DataError, Refused) as error:
             self._unread[case.id] = str(error)
             return
         if case.id in self.material.held:
@@ -218,7 +223,10 @@ class _Watcher:
         first = [] if self.asked.first is None else [self.asked.first]
         for name in dict.fromkeys([*first, *held, *others]):
             if not only_held or name == self.asked.first or name in held:
-                yield cases[name]
+                if name in cases:
+                    yield cases[name]
+                else:
+                    self._unread[name] = f"case {name}: {_GONE}"
 
     def _turned(self) -> Iterator[Case]:
         """Yield the cases for a look: the first ones always, the rest in turn, so that each has its day."""
@@ -258,9 +266,14 @@ class _Watcher:
 
     def _score(self, step: int, masks: dict[str, np.ndarray]) -> None:
         cases = {case.id: case for case in self.context.cases()}
-        pairs = [
-            (self.context.view(cases[name]).to_view(mask), self.material.held[name]) for name, mask in masks.items()
-        ]
+        pairs = []
+        for name, mask in masks.items():
+            try:
+                if name not in cases:
+                    raise DataError(f"case {name}: {_GONE}")
+                pairs.append((self.context.view(cases[name]).to_view(mask), self.material.held[name]))
+            except DataError as error:  # removed since it was predicted
+                self._unread[name] = str(error)
         found = scores(pairs, self.material.dataset.classes)
         if not found:
             return
@@ -270,11 +283,6 @@ class _Watcher:
             assert row is not None  # `_keep_model` wrote it
             row.scores = found
             self.context.tell(session, "model", "scored", job=self.job)
-
-    def _store(self, plan: Plan) -> Any:
-        from medcl.data.store import Store
-
-        return Store.prepare(self.material.dataset, plan, self.context.state / "store", splits=("Tr", "Val"))
 
 
 def _note_strokes(context: Context, job: int, strokes: int) -> None:

@@ -103,7 +103,7 @@ def predict_job(context: Context, report: Report, job: int, asked: NewJob) -> st
         report.say(f"predicting {name} ({done + 1} of {len(wanted)})")
         try:
             predictor.predict(context.case(name), number, job)
-        except DataError as error:
+        except (DataError, Refused) as error:  # refused: the case is no longer part of the data set
             failed.append(str(error))
         report.at((done + 1) / len(wanted))
     if failed:

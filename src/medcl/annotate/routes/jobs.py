@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from sqlalchemy.orm import Session
 
 from medcl.annotate.context import Author, Context, Here
 from medcl.annotate.jobs import queue
@@ -12,6 +14,7 @@ from medcl.annotate.jobs.processes import start_worker
 from medcl.annotate.jobs.recipe import check
 from medcl.annotate.problems import Refused
 from medcl.annotate.schemas import Job, NewJob
+from medcl.annotate.state.tables import JobRow
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 Number = Annotated[int, Path(ge=1, lt=2**31)]
@@ -22,16 +25,7 @@ MOST_WAITING = 50
 @router.post("")
 def start_job(context: Here, author: Author, new: NewJob) -> Job:
     """Put a job into the queue; a worker is started where none runs."""
-    for case in [*(new.cases or []), *([] if new.first is None else [new.first])]:
-        context.case(case)  # an unknown name is refused here, with the known ones
-    if new.kind == "train":
-        check(new)
-    _ = context.dataset()
-    if sum(job.state == "queued" for job in queue.jobs(context)) >= MOST_WAITING:
-        raise Refused(409, f"expected at most {MOST_WAITING} waiting jobs; wait, or cancel some.")
-    row = queue.add(context, new, author)
-    start_worker(context)
-    return _found(context, row.id)
+    return _found(context, put_job(context, author, new).id)
 
 
 @router.get("")
@@ -55,6 +49,30 @@ def cancel_job(context: Here, author: Author, job: Number) -> Job:
         raise _unknown(job)
     look_after(context)
     return _found(context, job)
+
+
+def put_job(context: Context, author: str, new: NewJob, *, refuse: Callable[[Session], None] | None = None) -> JobRow:
+    """Put a job into the queue and see that a worker comes; `refuse` raises where it shall not be added.
+
+    Raises:
+        Refused: A case is unknown, or too many jobs wait.
+        SettingsError: The settings cannot be used.
+    """
+    for case in [*(new.cases or []), *([] if new.first is None else [new.first])]:
+        context.case(case)  # an unknown name is refused here, with the known ones
+    if new.kind == "train":
+        check(new)
+    _ = context.dataset()
+
+    def refuse_too_many(session: Session) -> None:
+        if queue.count_waiting(session) >= MOST_WAITING:
+            raise Refused(409, f"expected at most {MOST_WAITING} waiting jobs; wait, or cancel some.")
+        if refuse is not None:
+            refuse(session)
+
+    row = queue.add(context, new, author, refuse=refuse_too_many)
+    start_worker(context)
+    return row
 
 
 def look_after(context: Context) -> None:

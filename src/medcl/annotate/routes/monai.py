@@ -11,17 +11,19 @@ import numpy as np
 from fastapi import APIRouter, Body, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from medcl.annotate import monai_label as protocol
 from medcl.annotate.context import Author, Context, Here
+from medcl.annotate.jobs import queue
 from medcl.annotate.labels import PreparedLabel, newest_label
 from medcl.annotate.masks import corrected, newest_mask, newest_prediction
 from medcl.annotate.pool import suggest
 from medcl.annotate.problems import Refused
 from medcl.annotate.reviewing import accept_label
 from medcl.annotate.routes.export import download
-from medcl.annotate.routes.jobs import cancel_job, start_job
+from medcl.annotate.routes.jobs import cancel_job, look_after, put_job
 from medcl.annotate.schemas import NewJob, Problem
 from medcl.annotate.state.tables import EventRow, JobRow, ModelRow
 from medcl.annotate.uploads import receive_image, receive_map
@@ -294,7 +296,7 @@ async def _predicted(context: Context, case: Case, author: str) -> None:
     while not await run_in_threadpool(_is_predicted, context, case):
         if job is None:
             asked = NewJob(kind="predict", cases=[case.id])
-            job = (await run_in_threadpool(start_job, context, author, asked)).id
+            job = (await run_in_threadpool(put_job, context, author, asked)).id
         state, message = await run_in_threadpool(_job_state, context, job)
         over = state in ("crashed", "cancelled", "finished")
         if over and not await run_in_threadpool(_is_predicted, context, case):
@@ -310,6 +312,7 @@ def _is_predicted(context: Context, case: Case) -> bool:
 
 
 def _job_state(context: Context, job: int) -> tuple[str, str]:
+    look_after(context)  # else nobody would, while a caller waits here for a worker that has died or left
     with context.database.session(write=False) as session:
         row = session.get(JobRow, job)
         return (row.state, row.message) if row is not None else ("cancelled", "it is gone")
@@ -321,16 +324,17 @@ def _newest_training(context: Context) -> JobRow | None:
 
 
 def _train(context: Context, author: str, params: dict[str, Any]) -> dict[str, Any]:
-    row = _newest_training(context)
-    if row is not None and row.state in ("queued", "running"):
-        raise Refused(429, f"A training is {row.state} already (job {row.id}); stop it first or wait.")
     minutes = params.get("minutes", 2.0)
     if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= 24 * 60:
         raise Refused(422, f"minutes: expected a number above 0 and up to 1440, got {str(minutes)[:40]!r}.")
-    start_job(context, author, NewJob(kind="train", minutes=float(minutes)))
-    row = _newest_training(context)
-    assert row is not None
-    return protocol.task(row)
+    new = NewJob(kind="train", minutes=float(minutes))
+    return protocol.task(put_job(context, author, new, refuse=_refuse_second_training))
+
+
+def _refuse_second_training(session: Session) -> None:
+    row = queue.open_training(session)
+    if row is not None:
+        raise Refused(429, f"A training is {row.state} already (job {row.id}); stop it first or wait.")
 
 
 def _strategies() -> dict[str, str]:
