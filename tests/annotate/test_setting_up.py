@@ -9,6 +9,7 @@ from annotate_tiny import OBLIQUE, TOKEN, UPRIGHT, make_dataset, serving
 from PIL import Image as Picture
 
 from medcl.annotate.app import create_app
+from medcl.data.dataset import Dataset
 from medcl.data.geometry import Image
 from medcl.data.io import write_image, write_map
 from medcl.errors import DataError
@@ -206,3 +207,29 @@ def test_numbers_at_the_end_of_names(tmp_path: Path, names: tuple[str, ...], cas
             assert word in answer.json()["message"]
         else:
             assert [row["id"] for row in client.get("/api/cases").json()] == case
+
+
+def test_the_made_folder_may_be_named_and_later_scans_are_told(tmp_path: Path) -> None:
+    home = scans(tmp_path / "scans")
+    with serving(create_app(home, token=TOKEN)) as client:
+        client.post("/api/project/setup", json=ORGANS)
+    (home / "later.nrrd").write_bytes((home / "p2.nrrd").read_bytes())
+    for named in (home, home / "medcl-dataset"):
+        with serving(create_app(named, token=TOKEN)) as client:
+            project = client.get("/api/project").json()
+            assert project["cases"] == 3
+            (notice,) = project["notices"]
+            assert notice.startswith("later.nrrd: in the folder, not in its data set")
+            assert "medcl-dataset/imagesTr" in notice
+            assert client.get("/api/cases/p2/image.nii").status_code == 200
+    with pytest.raises(DataError, match=r"the data set seems to be .*medcl-dataset, name that"):
+        Dataset.open(home)
+
+
+def test_a_mask_among_scans_is_named(tmp_path: Path) -> None:
+    home = scans(tmp_path / "scans")
+    write_map(home / "p2_gt.nrrd", np.ones(UPRIGHT.size, np.uint8), UPRIGHT)
+    with serving(create_app(home, token=TOKEN)) as client:
+        answer = client.post("/api/project/setup", json=ORGANS)
+        assert answer.status_code == 422
+        assert "labels (such as p2_gt.nrrd)" in answer.json()["message"]

@@ -12,10 +12,12 @@ from fastapi.testclient import TestClient
 
 from medcl.annotate import stroke_files
 from medcl.annotate.app import create_app
+from medcl.annotate.keeper import Keeper
 from medcl.data.dataset import Dataset
 from medcl.data.io import read_map, write_map
 from medcl.data.labels import UNLABELLED
 from medcl.errors import DataError
+from medcl.files import read_json, write_json
 
 
 def save(client: TestClient, base: int, runs: list[int], value: int | None = 2) -> None:
@@ -361,3 +363,47 @@ def test_many_draw_and_undo_while_files_are_written(tmp_path: Path, caplog: pyte
     history = client.get("/api/cases/oblique/strokes").json()["strokes"]
     assert {stroke["tool"] for stroke in history} == {"pen"}
     assert "was removed" not in caplog.text
+
+
+def test_other_classes_than_strokes_were_drawn_with_are_refused(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny")
+    client = plain(create_app(folder, token=TOKEN))
+    save(client, 0, [0, 4], 1)
+    content = read_json(folder / "dataset.json")
+    labels = content["labels"]
+
+    def named(**values: int) -> None:
+        write_json(folder / "dataset.json", content | {"labels": values})
+
+    named(background=0, organ=1, ignore=3)  # the last one taken away: what was drawn as it would be another's
+    assert "are not those that strokes were drawn with" in client.get("/api/project").json()["notices"][0]
+    named(background=0, lump=1, organ=2, ignore=3)
+    body = {"id": str(uuid4()), "base_version": 1, "value": 1, "runs": [9, 4]}
+    answer = client.post("/api/cases/oblique/strokes", json=body)
+    assert answer.status_code == 422
+    assert (
+        "(background, lump, organ) are not those that strokes were drawn with here (background, organ, lump)"
+        in (answer.json()["message"])
+    )
+    named(**{**labels, "vessel": 4})  # one more at the end changes no other
+    assert client.post("/api/cases/oblique/strokes", json=body).status_code == 200
+    named(**labels)
+    assert client.get("/api/project").json()["notices"] != []
+    (folder / ".medcl" / "classes.json").unlink()
+    assert client.get("/api/project").json()["notices"] == []
+
+
+def test_a_warning_goes_when_its_cause_has_gone(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny", scribble=True)
+    app = create_app(folder, token=TOKEN)
+    keeper = Keeper(app.state.context)
+    content = (folder / "dataset.json").read_bytes()
+    (folder / "dataset.json").write_text("{", encoding="utf-8")
+    for _ in range(2):
+        keeper._guarded(app.state.context.cases)
+        assert len(app.state.context.notices) == 1
+    (folder / "dataset.json").write_bytes(content)
+    keeper._guarded(app.state.context.flush)  # something else that works says nothing of it
+    assert len(app.state.context.notices) == 1
+    keeper._guarded(app.state.context.cases)
+    assert app.state.context.notices == []

@@ -129,6 +129,7 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
       if (loading.signal.aborted) return
       this.map = null
       this.viewer.clear() // another case's picture must not stand under this one's name
+      this.emit("prediction")
       this.setBusy(`${summary.id} cannot be shown. ${error instanceof Error ? error.message : String(error)}`)
       throw error
     }
@@ -136,6 +137,11 @@ export class Desk extends Emitter<"case" | "strokes" | "hand" | "prediction" | "
     this.emit("case", "strokes")
     void this.refreshIfStale() // somebody drew while it was opened
     await this.loadPrediction()
+  }
+
+  /** Whether the case stands there, with its strokes. */
+  get isShown(): boolean {
+    return this.map !== null
   }
 
   /** What was drawn before the page was closed and is not saved yet. */

@@ -29,7 +29,7 @@ from medcl.annotate.problems import Refused
 from medcl.annotate.routes.jobs import look_after
 from medcl.annotate.schemas import Problem
 from medcl.annotate.security import Guard
-from medcl.annotate.setting_up import dataset_folder
+from medcl.annotate.setting_up import dataset_folder, named_home, not_taken
 from medcl.errors import DataError, MedclError
 
 PAGE = Path(__file__).parent / "page"
@@ -70,7 +70,7 @@ def create_app(
     Raises:
         DataError: The folder, its links or the database cannot be used.
     """
-    home = Path(folder).resolve()
+    home = named_home(Path(folder).resolve())
     token = _usable(token)
     context = Context(
         dataset_folder(home),
@@ -82,6 +82,7 @@ def create_app(
     )
     if not context.needs_setup:  # what is wrong is said now, not to the first caller
         context.dataset()
+        context.notices += filter(None, [not_taken(context)])
         _ = context.database
     app = FastAPI(
         title="medcl annotate",

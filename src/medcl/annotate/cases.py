@@ -75,7 +75,7 @@ def project(context: Context, author: str = "") -> Project:
         author=author,
         event=event,
         version=__version__,
-        notices=[*context.notices, *broken, *sorted(twice)],
+        notices=[*filter(None, [context.other_classes()]), *context.notices, *broken, *sorted(twice)],
     )
 
 
@@ -127,6 +127,7 @@ def _summary(
     version = row.version if row else 0
     waiting = (row is None or not row.file_digest) and version == 0 and case.scribble is not None and case.split == "Tr"
     verdict = row.verdict if row and row.verdict_version == row.version else ""
+    older = bool(row and row.verdict == "accept" and not verdict and case.label is not None)
     states: dict[str, CaseState] = {"accept": "reviewed", "wrong": "wrong"}
     default: CaseState = "predicted" if prediction else "strokes" if drawn[0] or waiting else "untouched"
     color, readable = False, True
@@ -150,6 +151,7 @@ def _summary(
         seconds=drawn[1],
         version=version,
         prediction=None if prediction is None else PredictionInfo.model_validate(prediction, from_attributes=True),
-        reviewed_by=row.verdict_by if row and verdict else None,
+        reviewed_by=row.verdict_by if row and (verdict or older) else None,
+        label_is_older=older,
         thumbnail=f"/api/cases/{quote(case.id, safe='')}/thumbnail.png",
     )

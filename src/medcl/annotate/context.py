@@ -24,6 +24,7 @@ from medcl.data.io import read_geometry
 from medcl.data.layout import SPLITS, Case
 from medcl.data.view import View
 from medcl.errors import DataError
+from medcl.files import read_json, write_json
 
 if TYPE_CHECKING:
     from medcl.annotate.schemas import Project
@@ -243,6 +244,30 @@ class Context:
         with self._lock:
             if self.dataset().labels.strokes.ignore is None and (sentence := name_ignore(self.folder)):
                 self.notices.append(sentence)
+
+    def other_classes(self, *, keep: bool = False) -> str:
+        """Say where `dataset.json` names other classes than those that the strokes here were drawn with.
+
+        Strokes hold numbers of classes: with other names they would mean something else. New classes at the end are
+        fine.
+
+        Args:
+            keep: Note the classes, where none are noted yet or some were added.
+
+        Returns:
+            A sentence; '' where nothing is wrong.
+        """
+        path, now = self.state / "classes.json", list(self.dataset().classes)
+        before = read_json(path) if path.is_file() else []
+        if not isinstance(before, list) or now[: len(before)] != before:
+            return (
+                f"The classes in dataset.json ({', '.join(now)}) are not those that strokes were drawn with here "
+                f"({', '.join(map(str, before))}). Put them back; or, if every number still means the same structure, "
+                f"remove {STATE_FOLDER}/classes.json."
+            )
+        if keep and now != before:
+            write_json(path, now)
+        return ""
 
     def changed(self) -> None:
         """Say that strokes wait to be written; who keeps the files (`keeper`) hears it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -36,6 +37,8 @@ class Keeper(threading.Thread):
         super().__init__(name="medcl-keeper", daemon=True)
         self._context = context
         self._ended = threading.Event()
+        self._said: dict[str, set[str]] = {}
+        self._now: set[str] = set()
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -78,14 +81,21 @@ class Keeper(threading.Thread):
                 self._say(str(error))
 
     def _guarded(self, work) -> None:  # type: ignore[no-untyped-def]
+        self._now = set()
         try:
             work()
         except Exception as error:  # the thread must live on; what went wrong is told and tried again
             if not isinstance(error, MedclError):
                 _log.exception("keeping the stroke files")
             self._say(f"Strokes are kept, but files in scribblesTr could not be written: {error}")
+        name = getattr(work, "__name__", "")
+        for sentence in self._said.get(name, set()) - self._now:  # what was wrong before is not any more
+            with contextlib.suppress(ValueError):
+                self._context.notices.remove(sentence)
+        self._said[name] = self._now
 
     def _say(self, sentence: str) -> None:
         _log.warning("%s", sentence)
+        self._now.add(sentence)
         if sentence not in self._context.notices:
             self._context.notices.append(sentence)

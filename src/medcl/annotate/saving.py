@@ -113,6 +113,8 @@ def set_undone(
 
 def _checked(context: Context, case: Case, new: NewStroke) -> np.ndarray:
     """Return the runs of a stroke that its case can take."""
+    if other := context.other_classes(keep=True):
+        raise Refused(422, other)
     dataset, view = context.dataset(), context.view(case)
     if case.split != "Tr":
         raise Refused(

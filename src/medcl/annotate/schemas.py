@@ -112,6 +112,9 @@ class CaseSummary(BaseModel):
     version: int = Field(description="Goes up with every change; what optimistic locking compares.")
     prediction: PredictionInfo | None = None
     reviewed_by: str | None = None
+    label_is_older: bool = Field(
+        default=False, description="Strokes were drawn since the label was accepted, which still is in the data set."
+    )
     thumbnail: str = Field(description="Address of a PNG.")
     notice: str = Field(default="", description="What a review did beyond what was asked (an older label was kept).")
 

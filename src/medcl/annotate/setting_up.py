@@ -43,6 +43,29 @@ def dataset_folder(home: Path) -> Path:
     return home / DATASET_FOLDER
 
 
+def named_home(folder: Path) -> Path:
+    """Return the folder whose scans a data set links: that above `medcl-dataset`, else the folder itself."""
+    made_here = folder.name == DATASET_FOLDER and (folder / "dataset.json").is_file() and not in_layout(folder.parent)
+    return folder.parent if made_here and not (folder.parent / "dataset.json").exists() else folder
+
+
+def not_taken(context: Context) -> str:
+    """Say which scans of a plain folder came after its data set was made; '' where none did."""
+    if context.needs_setup or context.home == context.folder:
+        return ""
+    inside = f"{context.folder.relative_to(context.home).as_posix()}/"
+    known = {image.resolve() for case in context.cases() for image in case.images}
+    new = [path for path in list_sources(context.home) if not path.startswith(inside)]
+    new = [path for path in new if (context.home / path).resolve() not in known]
+    if not new:
+        return ""
+    more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+    return (
+        f"{', '.join(new[:3])}{more}: in the folder, not in its data set, which was made before. To add one, put it or "
+        f"a link to it into {inside}imagesTr as NAME_0000 with its ending."
+    )
+
+
 def found_scans(home: Path) -> list[str]:
     """List the scans of a folder that is not set up, relative to it."""
     return list_sources(home)[:_MOST_FOUND]
@@ -100,9 +123,10 @@ def _scans(context: Context) -> Survey:
         raise DataError(
             f"{home.name}: holds {len(loose)} loose DICOM files; put each series into a folder of its own inside it."
         )
-    roles = {group.role for group in find_groups(paths)} - {None, "images"}
-    if roles:
-        raise DataError(_only_you_know(home, " and ".join(sorted(str(role) for role in roles))))
+    other = [group for group in find_groups(paths) if group.role not in (None, "images")]
+    if other:
+        kinds = " and ".join(sorted({str(group.role) for group in other}))
+        raise DataError(_only_you_know(home, f"{kinds} (such as {other[0].files[0]})"))
     found = by_channel({path: split_ending(path)[0] for path in paths})
     stems = Counter(whole.rpartition("/")[2] for whole, _, _ in found)
     cases: dict[str, tuple[str, ...]] = {}

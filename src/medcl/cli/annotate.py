@@ -110,7 +110,26 @@ def _serve(app: Any, listening: socket.socket, open_address: str | None) -> None
     try:
         run(app, listening, None if open_address is None else lambda: webbrowser.open(open_address))
     except KeyboardInterrupt:  # the server has ended in order and passes the signal on
+        _say_what_goes_on(app)
         raise typer.Exit(0) from None
+
+
+def _say_what_goes_on(app: Any) -> None:
+    """Jobs outlive the server: whoever ends it should know."""
+    from medcl.annotate.jobs import queue
+    from medcl.annotate.jobs.processes import worker_runs
+    from medcl.errors import counted
+
+    context = app.state.context
+    if context.needs_setup or not worker_runs(context):
+        return
+    kinds = [job.kind for job in queue.jobs(context) if job.state in ("queued", "running")]
+    context.close()
+    if kinds:
+        typer.echo(
+            f"{counted(len(kinds), 'job')} ({', '.join(kinds)}) will go on without the server; start it again to see "
+            "what becomes of it, or to cancel it."
+        )
 
 
 def _is_loopback(host: str) -> bool:

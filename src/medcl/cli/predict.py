@@ -239,7 +239,10 @@ def _show_doubtful(report: PredictReport, below: float) -> None:
     means = [one.expected_dice for one in report.written if one.expected_dice == one.expected_dice]
     mean = f"{sum(means) / len(means):.2f}" if means else "undefined"
     console.print(
-        Text(f"expected Dice (without labels): mean {mean}; {len(doubtful)} case(s) with less than {below:g}")
+        Text(
+            f"expected Dice (without labels): mean {mean}; {len(doubtful)} case(s) with a structure below "
+            f"{below:g} or not found"
+        )
     )
     if not doubtful:
         return

@@ -88,6 +88,9 @@ class Dataset:
         if not folder.is_dir():
             raise DataError(f"{folder}: expected a dataset folder, found {'a file' if folder.exists() else 'nothing'}.")
         if not path.is_file():
+            inside = sorted(path.parent.name for path in folder.glob("*/dataset.json"))
+            if inside:
+                raise DataError(f"{folder}: no dataset.json; the data set seems to be {folder / inside[0]}, name that.")
             raise DataError(f"{folder}: no dataset.json; write one with: medcl init {folder}")
         content = read_json(path)
         if not isinstance(content, dict):

@@ -169,3 +169,25 @@ def test_a_list_of_places_is_loaded_and_gone_through(page_and_server: tuple[Any,
     until(page, there, own_place["place"])
     assert page.locator(".reason strong").inner_text() == "Because."
     assert own.ask("/api/suggestions")["left"] == 1
+
+
+def test_a_case_that_cannot_be_shown_leaves_nothing_of_the_one_before(
+    page_and_server: tuple[Any, Server], tmp_path: Path
+) -> None:
+    page, own = page_and_server
+    leave_predictions(own.folder, {"oblique": ball_and_shell(), "straight": ball_and_shell()})
+    until(page, "() => window.medcl.desk.mask !== null")
+    lines = """() => {
+        const canvas = document.getElementById('lines')
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+        return data.some((value) => value > 0)
+    }"""
+    until(page, lines)
+    image = own.folder / "imagesTr" / "straight_0000.nii.gz"
+    image.write_bytes(b"no image")
+    page.locator(".row:has(.id:text-is('straight'))").click()
+    page.locator("#busy", has_text="cannot be shown").wait_for()
+    comes(lambda: not page.evaluate(lines))
+    assert page.get_by_role("button", name="Accept as label").is_disabled()
+    open_case(page, "oblique")
+    until(page, "() => !document.querySelector('.verdict').parentElement.querySelector('.buttons button').disabled")

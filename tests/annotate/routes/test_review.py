@@ -153,3 +153,17 @@ def test_classes_that_nobody_looked_for_stay_unlabelled(world: Any) -> None:
     found = label(world, "plain")
     assert found[3, 4, 5] == -1
     assert (found == 1).sum() == mask().astype(bool).sum() - 1
+
+
+def test_a_stroke_after_acceptance_leaves_the_label_and_says_so(world: Any) -> None:
+    number = world.predict("oblique", mask())
+    world.review("oblique", "accept", prediction=number)
+    row = world.client.get("/api/cases/oblique").json()
+    assert (row["state"], row["label_is_older"]) == ("reviewed", False)
+    world.draw("oblique", [(0, 0, 0)], 2)
+    row = world.client.get("/api/cases/oblique").json()
+    assert (row["state"], row["label_is_older"], row["reviewed_by"] is not None) == ("predicted", True, True)
+    assert label(world, "oblique")[0, 0, 0] == 0
+    opened = world.review("oblique", "reopen").json()
+    assert (opened["state"], opened["label_is_older"]) == ("predicted", False)
+    assert not (world.folder / "labelsTr" / "oblique.nii.gz").exists()

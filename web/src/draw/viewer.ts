@@ -152,6 +152,7 @@ export class Viewer {
     this.image = this.mask = this.heat = this.header = null
     nv.volumes = []
     nv.drawScene()
+    this.onDrawn() // without a volume NiiVue does not come to it, and lines would stay
   }
 
   setWindow(window: Window): void {

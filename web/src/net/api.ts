@@ -104,8 +104,10 @@ export const api = {
   /** A file and its name. */
   file: async (address: string): Promise<{ name: string; content: Blob }> => {
     const answer = await call(address)
-    const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "")
-    return { name: named?.[1] ?? "export", content: await answer.blob() }
+    const disposition = answer.headers.get("Content-Disposition") ?? ""
+    const whole = /filename\*=UTF-8''([^;]+)/i.exec(disposition) // any letters (RFC 6266)
+    const plain = /filename="?([^";]+)/.exec(disposition)
+    return { name: whole?.[1] ? decodeURIComponent(whole[1]) : plain?.[1] ?? "export", content: await answer.blob() }
   },
   exportAddress: (id: string, what: string, format: string) => `${of(id)}/export?what=${what}&format=${format}`,
   zipAddress: (what: string, format: string) => `api/export.zip?what=${what}&format=${format}`,

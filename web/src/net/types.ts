@@ -72,6 +72,8 @@ export interface CaseSummary {
   version: number
   prediction: PredictionInfo | null
   reviewed_by: string | null
+  /** Strokes were drawn since somebody accepted a label, which still is the one in the data set. */
+  label_is_older: boolean
   thumbnail: string
   notice: string
 }

@@ -94,7 +94,7 @@ export async function askConflict(entry: Entry, conflict: Conflict): Promise<Dec
   for (;;) {
     const form = h("form", { method: "dialog" },
       h("p", {}, `In ${entry.case}, ${names} changed voxels that your last ${entry.kind === "draw" ? "stroke" : entry.kind} touches. Whose shall stand?`),
-      h("p", { class: "hint" }, "Nothing is lost: both are in the history, and either can be undone."),
+      h("p", { class: "hint" }, "Put on top, yours and theirs both stay in the history, and either can be undone. What you drop is not kept."),
       h("div", { class: "buttons end" },
         h("button", { value: "theirs" }, `Keep ${names}'s, drop mine`),
         h("button", { value: "mine", class: "main" }, "Put mine on top")))

@@ -110,7 +110,7 @@ export function makeNext(app: App): HTMLElement & { go: (skip: boolean) => void 
     const { suggestion } = app
     skip.disabled = !suggestion
     fill(reason, ...(suggestion
-      ? [h("strong", {}, suggestion.reason), h("br"), `${suggestion.case}, ${suggestion.plane} slice ${suggestion.slice + 1}: draw in the dashed circle.${suggestion.cost_s === null ? "" : ` About ${duration(suggestion.cost_s)}.`}`]
+      ? [h("strong", {}, suggestion.reason), h("br"), `${suggestion.case}, ${suggestion.plane} slice ${suggestion.slice + 1}: draw in the dashed circle what is really there; the pen is set to ${suggestion.class_name}, change it where something else is.${suggestion.cost_s === null ? "" : ` About ${duration(suggestion.cost_s)}.`}`]
       : ["Where would a stroke help most? Next takes you there."]))
   }
 

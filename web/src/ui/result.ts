@@ -47,10 +47,9 @@ export function makePrediction(app: App): HTMLElement {
     words.textContent = info
       ? `By model ${info.model}, mean uncertainty ${info.uncertainty.toFixed(2)}${volumes.length && !desk.isFlat ? `; ${volumes.join(", ")}` : ""}. Strokes drawn over it correct it in the next training.`
       : "None yet. It arrives by itself after training."
-    accept.disabled = !info
-    wrong.disabled = !info
-    reopen.hidden = summary?.state !== "reviewed" && summary?.state !== "wrong"
-    verdict.textContent = summary?.state === "reviewed" ? `Accepted${summary.reviewed_by ? ` by ${summary.reviewed_by}` : ""}.` : summary?.state === "wrong" ? `Marked wrong${summary.reviewed_by ? ` by ${summary.reviewed_by}` : ""}.` : ""
+    accept.disabled = wrong.disabled = !info || !desk.isShown // what cannot be seen cannot be judged
+    reopen.hidden = summary?.state !== "reviewed" && summary?.state !== "wrong" && !summary?.label_is_older
+    verdict.textContent = summary?.state === "reviewed" ? `Accepted${summary.reviewed_by ? ` by ${summary.reviewed_by}` : ""}.` : summary?.state === "wrong" ? `Marked wrong${summary.reviewed_by ? ` by ${summary.reviewed_by}` : ""}.` : summary?.label_is_older ? `Accepted${summary.reviewed_by ? ` by ${summary.reviewed_by}` : ""} before the last strokes: the label in the data set is the older one. Accept again, or reopen to take it back.` : ""
   }
 
   desk.on(["case", "prediction"], show)

@@ -30,7 +30,7 @@ export function askSetup(project: Project): Promise<Project> {
     problem,
     h("div", { class: "buttons" }, submit),
     h("details", {}, h("summary", {}, "Scans found"), h("ul", {}, ...project.found.slice(0, 200).map((name) => h("li", {}, name)))),
-    h("p", { class: "hint" }, "Your scans stay as they are: what you say here is written to a file dataset.json beside them."))
+    h("p", { class: "hint" }, "Your scans stay as they are: what you say here is written to dataset.json, in a folder medcl-dataset beside them where they are no data set yet."))
   const main = h("main", { class: "first" }, form)
   byId("columns").before(main)
   addName().focus()
