@@ -76,6 +76,7 @@ class Context:
         self._dataset: tuple[tuple[object, ...], dict[Path, object], Dataset] | None = None
         self._views: dict[tuple[str, int, int], View] = {}
         self._maps = DrawnMaps()
+        self._classes_seen: tuple[object, list[str]] | None = None
         self._lock = threading.RLock()
         self.setting_up = threading.Lock()
 
@@ -257,7 +258,10 @@ class Context:
         Returns:
             A sentence; '' where nothing is wrong.
         """
-        path, now = self.state / "classes.json", list(self.dataset().classes)
+        path, now = self.folder / STATE_FOLDER / "classes.json", list(self.dataset().classes)
+        seen = (status_of(path), now)
+        if seen == self._classes_seen:
+            return ""
         before = read_json(path) if path.is_file() else []
         if not isinstance(before, list) or now[: len(before)] != before:
             return (
@@ -266,7 +270,9 @@ class Context:
                 f"remove {STATE_FOLDER}/classes.json."
             )
         if keep and now != before:
-            write_json(path, now)
+            write_json(self.state / path.name, now)
+        if keep:
+            self._classes_seen = (status_of(path), now)
         return ""
 
     def changed(self) -> None:
